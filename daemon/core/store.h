@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REDMUTEXD_CORE_STORE_H
+#define REDMUTEXD_CORE_STORE_H
+/*
+ * What the core asks of the place where locks live. Implementations lie in daemon/store; the
+ * simulation has its own. A store holds string values under keys, with an expiry in milliseconds
+ * that runs on its own clock.
+ *
+ * Everything is asked through a struct store_op that the asker owns and that the store answers
+ * exactly once, through op->done, never from inside store_submit(), and at the latest when its
+ * command timeout is over (a small delay of the loop apart). Until then the op must stay where it
+ * is. Commands for one key are carried out in the order in which they were submitted, also across
+ * reconnections, except as `settled` says.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "core/lock_string.h"
+
+/*
+ * A key and its companions, which share its slot in a cluster: {K}:fence and so on, or K:fence if K
+ * has a hash tag of its own. All in one allocation, which is `key`.
+ */
+struct store_key {
+	char *key;
+	char *fence;   /* the counter */
+	char *holder;  /* who holds it, if announced */
+	char *channel; /* where releases and wishes are published */
+};
+
+/* Dies when memory is out. */
+void store_key_init(struct store_key *key, const char *name);
+void store_key_deinit(struct store_key *key);
+
+enum store_verb {
+	/*
+	 * Sets key to `value` for ttl_ms if nothing stands there. If `value` stands there already
+	 * the answer is OK as well, and the expiry starts anew, so that asking again settles a lost
+	 * answer. With op->plain it is the bare SET NX PX, which does not know its own value again
+	 * and has no pttl_ms to tell.
+	 * OK (fence) | HELD (pttl_ms, receivers).
+	 */
+	STORE_ACQUIRE,
+	/*
+	 * If `value` stands there: sets `next` in its place for ttl_ms. If `next` stands there
+	 * already: OK, the expiry starts anew. OK (fence, contenders) | HELD | GONE.
+	 */
+	STORE_REPLACE,
+	/*
+	 * Deletes the key (and what was announced) if `value` stands there, and publishes that the
+	 * mutex is free.
+	 * OK | HELD | GONE.
+	 */
+	STORE_RELEASE,
+	/*
+	 * Makes the key expire ttl_ms from now if `value` stands there.
+	 * OK (contenders) | HELD | GONE. A quorum may set the value again on members that lost it.
+	 */
+	STORE_EXTEND,
+	/* Does `value` stand there? OK | HELD | GONE. */
+	STORE_CHECK,
+	/* Does anything stand there? HELD (pttl_ms, holder, receivers) | GONE. */
+	STORE_LOOK,
+	/* Deletes whatever stands there and publishes that the mutex is free. OK | GONE. */
+	STORE_BREAK,
+	/* Raises the fence counter to fence_floor if it is lower. For quorums. OK. */
+	STORE_RAISE,
+};
+
+enum store_status {
+	STORE_OK,
+	STORE_HELD, /* another value stands there */
+	STORE_GONE, /* nothing stands there */
+	/*
+	 * It was not carried out and will not be: never written, or the server declined it (`text`
+	 * says why). With `lasting`, asking again will not help until somebody changes something:
+	 * wrong password, no permission, wrong type of key.
+	 */
+	STORE_REFUSED,
+	/* It was written and not answered: carried out or not, now or later. */
+	STORE_UNKNOWN,
+};
+
+struct store;
+struct store_op;
+typedef void store_done_fn(struct store_op *op);
+
+struct store_op {
+	/* Filled in by the asker; the pointers stay valid until done. */
+	enum store_verb verb;
+	const struct store_key *key;
+	char value[LOCK_STRING_SIZE];
+	char next[LOCK_STRING_SIZE]; /* REPLACE */
+	int64_t ttl_ms;		     /* ACQUIRE, REPLACE, EXTEND */
+	bool fenced;		     /* ACQUIRE, REPLACE: raise the counter and answer it */
+	bool plain;		     /* ACQUIRE, not fenced, first try: the bare SET NX PX */
+	bool want;	      /* ACQUIRE (not plain), LOOK: if HELD, publish that we want it */
+	int64_t fence_floor;  /* the fence answered is larger than this; RAISE: at least this */
+	const char *announce; /* ACQUIRE, REPLACE: put this beside the lock; or NULL */
+	store_done_fn *done;
+
+	/* The store's while it has the op: the asker may look at `written`, and at nothing else. */
+	bool written; /* it left for the server, or may have: who comes now comes too late to share
+			 it */
+	TAILQ_ENTRY(store_op) entry;
+	int64_t deadline_us;
+	int64_t submitted_us;
+	void *private;
+
+	/* The answer, valid inside done(); the pointers are borrowed and gone when it returns. */
+	enum store_status status;
+	bool lasting; /* of REFUSED */
+	/*
+	 * No command submitted before this one for this key can be carried out any more. False when
+	 * one was lost with its connection and nobody could make sure of that connection's end.
+	 */
+	bool settled;
+	int64_t fence;	 /* of a fenced OK */
+	int64_t pttl_ms; /* of HELD: what is left of the other lock; -1 no expiry, -2 not known */
+	int64_t contenders; /* others that listen on the channel; -1 not known */
+	int64_t receivers;  /* who received the wish of `want`; -1 not known */
+	const char *text;   /* of REFUSED and UNKNOWN: which store and why, for people; never NULL
+			       there */
+	const char *holder; /* of a LOOK that is HELD: what was announced, or NULL */
+};
+
+/* What comes over a key's channel, from other daemons only: a store drops what it sent itself. */
+enum store_message {
+	STORE_MESSAGE_FREE, /* the mutex was released */
+	STORE_MESSAGE_WANT, /* somebody waits for it */
+};
+
+/*
+ * Interest in a key's channel. Owned by the asker; between store_watch() and store_unwatch() the
+ * store keeps a link to it. Callbacks never come from inside those two calls.
+ */
+struct store_watch {
+	const struct store_key *key;
+	/*
+	 * From now on no message is missed; told again after every time that some may have been.
+	 * Whoever waits looks again then.
+	 */
+	void (*ready)(struct store_watch *watch);
+	void (*message)(struct store_watch *watch, enum store_message message);
+
+	/* The store's. */
+	LIST_ENTRY(store_watch) entry;
+	void *private;
+	bool is_ready; /* read only to the asker: confirmed and not interrupted since */
+};
+
+enum store_event {
+	STORE_EVENT_UP,	     /* it can be reached again: what failed is worth another try now */
+	STORE_EVENT_CHANGED, /* it may have lost data (restarted, another master): compare all locks
+			      */
+};
+
+/* Told about a store as a whole; handed in when it is opened. Never called from inside a call. */
+struct store_listener {
+	void (*event)(struct store_listener *listener, struct store *store, enum store_event event);
+};
+
+/* Counters of one store, for STATS and the metrics. */
+struct store_stats {
+	uint64_t commands; /* written to a server */
+	uint64_t replies;
+	uint64_t errors;	 /* answers REFUSED by a server */
+	uint64_t timeouts;	 /* answers that did not come in time */
+	uint64_t connects;	 /* connections that became usable */
+	uint64_t disconnects;	 /* usable connections that ended */
+	uint64_t latency_us_sum; /* of replies, from submission */
+	/* Replies within 2^i * 64 us of submission, not cumulated; the last takes the rest. */
+	uint64_t latency_buckets[16];
+};
+
+struct store_class {
+	void (*submit)(struct store *store, struct store_op *op);
+	void (*watch)(struct store *store, struct store_watch *watch);
+	void (*unwatch)(struct store *store, struct store_watch *watch);
+	/*
+	 * Called at the end of every turn of the loop: write what was submitted, complete what
+	 * needs no server. May call done() and the other callbacks. Return: whether it called any.
+	 */
+	bool (*flush)(struct store *store);
+	/* Ends it. What is still open is answered first, REFUSED or UNKNOWN; watches must be gone.
+	 */
+	void (*free)(struct store *store);
+};
+
+/* The head of every implementation's own struct. */
+struct store {
+	const struct store_class *class;
+	struct store_listener *listener; /* may be NULL */
+	const char *name;		 /* for logs and errors: the url without its password */
+	struct store_stats stats;
+};
+
+static inline void store_submit(struct store *store, struct store_op *op)
+{
+	op->written = false;
+	store->class->submit(store, op);
+}
+
+static inline void store_watch(struct store *store, struct store_watch *watch)
+{
+	store->class->watch(store, watch);
+}
+
+static inline void store_unwatch(struct store *store, struct store_watch *watch)
+{
+	store->class->unwatch(store, watch);
+}
+
+static inline bool store_flush(struct store *store)
+{
+	return store->class->flush(store);
+}
+
+static inline void store_free(struct store *store)
+{
+	if (store)
+		store->class->free(store);
+}
+
+#endif
