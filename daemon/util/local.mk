@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 noinst_LTLIBRARIES += daemon/util/libutil.la
+daemon_util_libutil_la_CFLAGS = $(AM_CFLAGS) $(LIBSYSTEMD_CFLAGS)
+daemon_util_libutil_la_LIBADD = $(LIBSYSTEMD_LIBS)
 daemon_util_libutil_la_SOURCES = \
 	daemon/util/alloc.c \
 	daemon/util/alloc.h \
+	daemon/util/log.c \
 	daemon/util/log.h

@@ -6,6 +6,7 @@
  * where standard error goes. Control bytes that came from outside are made harmless.
  */
 #include <stdbool.h>
+#include <stddef.h>
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
