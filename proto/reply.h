@@ -22,6 +22,7 @@ struct reply_writer {
 
 void reply_begin(struct reply_writer *w, char *out, size_t size, struct span tag, const char *kind);
 void reply_word(struct reply_writer *w, const char *word);
+void reply_span(struct reply_writer *w, struct span word);
 void reply_number(struct reply_writer *w, int64_t number);
 void reply_option(struct reply_writer *w, enum option option, const char *value); /* encodes */
 void reply_option_number(struct reply_writer *w, enum option option, int64_t value);
