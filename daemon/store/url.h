@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REDMUTEXD_STORE_URL_H
+#define REDMUTEXD_STORE_URL_H
+/* Where one store is: the words of a url, taken apart. */
+#include <stdbool.h>
+#include <stddef.h>
+
+enum url_scheme {
+	URL_LOCAL, /* local: */
+	URL_REDIS, /* redis://[user:pass@]host[:port][/db] */
+	URL_UNIX,  /* unix:///path[?db=n] */
+};
+
+enum { URL_REDIS_PORT = 6379, URL_PATH_MAX = 107, URL_DB_MAX = 1000000 };
+
+/* Strings are owned, and NULL where the url says nothing. */
+struct url {
+	enum url_scheme scheme;
+	char *name; /* the url without user and password, for people */
+	char *host; /* URL_REDIS: a name or a numeric address, without brackets */
+	int port;   /* URL_REDIS */
+	char *path; /* URL_UNIX */
+	int db;
+	char *user;
+	char *password;
+};
+
+/*
+ * url_parse - take one url apart; user, password and path are percent-decoded
+ * @why: on failure, what is wrong and what is expected; never shows a password
+ *
+ * Return: false on a fault; @url is empty then and needs no url_deinit().
+ */
+bool url_parse(struct url *url, const char *text, char *why, size_t size);
+void url_deinit(struct url *url);
+
+#endif
