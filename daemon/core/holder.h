@@ -14,6 +14,7 @@
 #include "core/lease.h"
 #include "core/lock_string.h"
 
+struct ask;
 struct holder;
 struct lock;
 struct mutex;
@@ -50,6 +51,7 @@ struct holder {
 	TAILQ_HEAD(, lock) owned;    /* bound to its life */
 	TAILQ_HEAD(, lock) acquired; /* to be told of */
 	unsigned n_owned, n_acquired;
+	bool gone; /* it was dropped: nothing is granted to it any more */
 };
 
 void holder_init(struct holder *holder, const struct holder_class *class, enum holder_kind kind);
@@ -73,8 +75,15 @@ struct lock {
 	char *note;		 /* owned; NULL: none */
 	struct holder *owner;	 /* never NULL */
 	struct holder *acquirer; /* NULL once that session is gone */
+	struct ask *unreported;	 /* its ACQUIRE, until that was delivered */
+	bool dead; /* LOST_SHUTDOWN was told; the key is left in place for a moment of grace */
 	TAILQ_ENTRY(lock) owned_entry;
 	TAILQ_ENTRY(lock) acquired_entry;
 };
+
+/* For the core: bind a lock to its owner and, if not NULL, its acquirer; and the ways back. */
+void lock_tie(struct lock *lock, struct holder *owner, struct holder *acquirer);
+void lock_forget_acquirer(struct lock *lock);
+void lock_untie(struct lock *lock); /* may call the owner's idle() */
 
 #endif

@@ -154,6 +154,8 @@ const struct section *mutex_section(const struct mutex *mutex);
 enum mutex_state mutex_state(const struct mutex *mutex);
 /* The lock that is held here and valid, or NULL. */
 const struct lock *mutex_lock(const struct mutex *mutex);
+/* How long its holder may still rely on a lock, in microseconds; 0: it is over. */
+int64_t mutex_lock_left_us(const struct mutex *mutex);
 unsigned mutex_n_waiters(const struct mutex *mutex);
 struct store *mutex_store(const struct mutex *mutex);
 const struct store_key *mutex_key(const struct mutex *mutex);

@@ -51,7 +51,7 @@ enum store_verb {
 	/*
 	 * Deletes the key (and what was announced) if `value` stands there, and publishes that the
 	 * mutex is free.
-	 * OK | HELD | GONE.
+	 * OK (contenders) | HELD | GONE.
 	 */
 	STORE_RELEASE,
 	/*

@@ -26,9 +26,9 @@ struct section {
 	void (*free)(struct section *section);
 
 	/* The table's. */
-	unsigned n_mutexes; /* that have it as theirs, now or next */
-	bool retired;	    /* a reload has replaced it */
+	unsigned n_refs;    /* the table's own, its mutexes', their commands' */
 	size_t specificity; /* characters other than `*` */
+	int64_t fence_seen; /* the highest that any mutex of it saw before it ended */
 };
 
 struct table_env {

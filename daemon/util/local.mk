@@ -5,5 +5,7 @@ daemon_util_libutil_la_LIBADD = $(LIBSYSTEMD_LIBS)
 daemon_util_libutil_la_SOURCES = \
 	daemon/util/alloc.c \
 	daemon/util/alloc.h \
+	daemon/util/glob.c \
+	daemon/util/glob.h \
 	daemon/util/log.c \
 	daemon/util/log.h

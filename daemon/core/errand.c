@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Commands that go beside the one that changes the holder: looks, extensions, breaks, and strings
+ * that must not stand in the store. An errand outlives the asks that wait for it, and its mutex
+ * stays for as long as it has any.
+ */
+#include "config.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/mutex_private.h"
+#include "util/alloc.h"
+
+/* How long a daemon that lingers on a lock has to let go of it before a look counts. */
+#define PATIENCE_US (20 * MS_US)
+
+static void errand_op_done(struct store_op *op);
+static void errand_timer_fired(struct timer *timer);
+
+static struct errand *errand_new(struct mutex *mutex, enum errand_kind kind, enum store_verb verb)
+{
+	struct errand *errand = xcalloc(1, sizeof(*errand));
+
+	errand->kind = kind;
+	errand->mutex = mutex;
+	errand->place = place_ref(mutex->place);
+	errand->op.verb = verb;
+	errand->op.key = &errand->place->key;
+	errand->op.done = errand_op_done;
+	TAILQ_INIT(&errand->asks);
+	timer_init(&errand->timer, errand_timer_fired);
+	TAILQ_INSERT_TAIL(&mutex->errands, errand, entry);
+	mutex->n_errands++;
+	return errand;
+}
+
+void errand_free(struct errand *errand)
+{
+	struct mutex *mutex = errand->mutex;
+
+	assert(!errand->busy && TAILQ_EMPTY(&errand->asks));
+	if (mutex->look == errand)
+		mutex->look = NULL;
+	timer_stop(&mutex->table->timers, &errand->timer);
+	TAILQ_REMOVE(&mutex->errands, errand, entry);
+	mutex->n_errands--;
+	if (errand->slot && !mutex->table->abandoned)
+		mutex->table->env.journal->class->drop(mutex->table->env.journal, errand->slot);
+	place_unref(errand->place);
+	free(errand);
+}
+
+static void errand_submit(struct errand *errand)
+{
+	errand->busy = true;
+	errand->sent_us = mutex_now_us(errand->mutex);
+	store_submit(errand->place->store, &errand->op);
+}
+
+static void errand_submit_at(struct errand *errand, int64_t when_us)
+{
+	if (when_us <= mutex_now_us(errand->mutex))
+		errand_submit(errand);
+	else
+		timer_set(&errand->mutex->table->timers, &errand->timer, when_us);
+}
+
+static void errand_timer_fired(struct timer *timer)
+{
+	struct errand *errand = container_of(timer, struct errand, timer);
+
+	errand_submit(errand);
+}
+
+void errand_retry_now(struct errand *errand)
+{
+	if (!errand->busy && errand->backoff_us)
+		timer_set(&errand->mutex->table->timers, &errand->timer,
+			  mutex_now_us(errand->mutex));
+}
+
+/* Answers all asks that wait for it. */
+static void answer_all(struct errand *errand, enum outcome outcome)
+{
+	struct ask *ask;
+
+	while ((ask = TAILQ_FIRST(&errand->asks))) {
+		TAILQ_REMOVE(&errand->asks, ask, entry);
+		if (outcome == OUTCOME_UNAVAILABLE)
+			ask_answer_text(ask, outcome, "%s",
+					errand->op.text ? errand->op.text
+							: errand->place->store->name);
+		else
+			ask_answer(ask, outcome);
+	}
+}
+
+static bool is_answered(const struct store_op *op)
+{
+	return op->status != STORE_REFUSED && op->status != STORE_UNKNOWN;
+}
+
+/* ------------------------------------------------------------------ removals */
+
+struct errand *errand_remove(struct mutex *mutex, const char *string, int64_t not_before_us,
+			     int64_t until_us, bool doubtful, uint32_t slot)
+{
+	struct errand *errand = errand_new(mutex, ERRAND_REMOVE, STORE_RELEASE);
+
+	strcpy(errand->op.value, string);
+	errand->until_us = until_us;
+	errand->doubt_us = doubtful ? mutex_now_us(mutex) + DOUBT_US : 0;
+	errand->slot = slot;
+	errand_submit_at(errand, not_before_us);
+	return errand;
+}
+
+static void remove_done(struct errand *errand)
+{
+	struct mutex *mutex = errand->mutex;
+	const int64_t now_us = mutex_now_us(mutex);
+
+	if (is_answered(&errand->op)) {
+		/* If an earlier send was lost, that one may have done it. */
+		answer_all(errand, errand->op.status == STORE_OK || errand->repeated
+					   ? OUTCOME_OK
+					   : OUTCOME_UNLOCK_FAIL);
+		if (errand->op.settled || now_us >= errand->doubt_us) {
+			errand_free(errand);
+			return;
+		}
+		/* It does not stand now, but a command may be alive that puts it there. */
+		timer_set(&mutex->table->timers, &errand->timer, now_us + SECOND_US);
+		return;
+	}
+	errand->repeated |= errand->op.status == STORE_UNKNOWN;
+	answer_all(errand, OUTCOME_UNAVAILABLE);
+	if (now_us >= errand->until_us && !errand->doubt_us) {
+		errand_free(errand);
+		return;
+	}
+	timer_set(&mutex->table->timers, &errand->timer,
+		  now_us + mutex_back_off_us(mutex, &errand->backoff_us));
+}
+
+/* ------------------------------------------------------------------ looks */
+
+void errand_look(struct mutex *mutex, struct ask *ask)
+{
+	struct errand *errand = mutex->look;
+
+	if (mutex_lock(mutex) || mutex->state == MUTEX_LINGERING) {
+		ask->locked = mutex_lock(mutex) != NULL;
+		ask->ttl_left_ms = mutex_lock_left_us(mutex) / MS_US;
+		ask_answer(ask, OUTCOME_OK);
+		return;
+	}
+	/* One answer serves all who came before its command was written. */
+	if (!errand || errand->op.written || !errand->busy) {
+		errand = errand_new(mutex, ERRAND_LOOK, STORE_LOOK);
+		errand->op.want = mutex->section->settings.linger_ms > 0;
+		mutex->look = errand;
+		errand_submit(errand);
+	}
+	TAILQ_INSERT_TAIL(&errand->asks, ask, entry);
+}
+
+static void look_done(struct errand *errand)
+{
+	struct mutex *mutex = errand->mutex;
+	const struct store_op *op = &errand->op;
+	const int64_t now_us = mutex_now_us(mutex);
+	struct ask *ask;
+
+	if (op->status == STORE_HELD && op->want && op->receivers != 0 &&
+	    (!errand->patience_us || now_us < errand->patience_us)) {
+		/* Somebody may only linger on it, and was asked to let go. */
+		if (!errand->patience_us)
+			errand->patience_us = now_us + PATIENCE_US;
+		timer_set(&mutex->table->timers, &errand->timer, now_us + PATIENCE_US / 4);
+		return;
+	}
+	if (is_answered(op)) {
+		TAILQ_FOREACH (ask, &errand->asks, entry) {
+			ask->locked = op->status == STORE_HELD;
+			ask->ttl_left_ms = op->status == STORE_HELD ? op->pttl_ms : -1;
+			if (ask->kind == ASK_LOOK && op->status == STORE_HELD && op->holder)
+				ask->holder = strdup(op->holder); /* NULL: not known */
+		}
+		answer_all(errand, OUTCOME_OK);
+	} else {
+		answer_all(errand, OUTCOME_UNAVAILABLE);
+	}
+	errand_free(errand);
+}
+
+/* ------------------------------------------------------------------ extensions */
+
+/* The holder's own time, and the store's when that is the same. */
+static void set_holder_lease(struct mutex *mutex, const struct lease *lease)
+{
+	mutex->lock->lease = *lease;
+	mutex->lock->expiring_told = false;
+}
+
+void errand_extend(struct mutex *mutex, struct ask *ask, int64_t ttl_ms)
+{
+	const int64_t now_us = mutex_now_us(mutex);
+	const struct lease lease = lease_make(now_us, ttl_ms * MS_US);
+	struct errand *errand;
+
+	if (mutex_value_is_own(mutex) && mutex->lease.end_us >= lease.end_us) {
+		set_holder_lease(mutex, &lease);
+		ask->ttl_left_ms = mutex_lock_left_us(mutex) / MS_US;
+		ask_answer(ask, OUTCOME_OK);
+		return;
+	}
+	if (lease.end_us < mutex->lease.end_us) {
+		/* Shorter: that may be true from now on, whenever the answer comes. */
+		mutex->lease = lease;
+		mutex->lock->lease = lease;
+		mutex->prolonged = true;
+	}
+	errand = errand_new(mutex, ERRAND_EXTEND, STORE_EXTEND);
+	errand->op.ttl_ms = ttl_ms;
+	strcpy(errand->op.value, mutex->value);
+	errand->generation = mutex->generation;
+	TAILQ_INSERT_TAIL(&errand->asks, ask, entry);
+	errand_submit(errand);
+}
+
+static void extend_done(struct errand *errand)
+{
+	struct mutex *mutex = errand->mutex;
+	const struct store_op *op = &errand->op;
+	struct ask *ask = TAILQ_FIRST(&errand->asks);
+
+	if (errand->generation != mutex->generation || !mutex->lock) {
+		answer_all(errand, OUTCOME_UNLOCK_FAIL);
+	} else if (op->status == STORE_OK) {
+		mutex_prolonged(mutex, errand->sent_us, op->ttl_ms * MS_US, true);
+		ask->ttl_left_ms = mutex_lock_left_us(mutex) / MS_US;
+		answer_all(errand, OUTCOME_OK);
+	} else if (is_answered(op)) {
+		answer_all(errand, OUTCOME_UNLOCK_FAIL);
+		mutex_lose(mutex, LOST_REPLACED);
+	} else {
+		if (op->status == STORE_UNKNOWN)
+			mutex->prolonged = true;
+		answer_all(errand, OUTCOME_UNAVAILABLE);
+	}
+	errand_free(errand);
+}
+
+/* ------------------------------------------------------------------ breaks */
+
+void errand_break(struct mutex *mutex, struct ask *ask)
+{
+	struct errand *errand = errand_new(mutex, ERRAND_BREAK, STORE_BREAK);
+
+	TAILQ_INSERT_TAIL(&errand->asks, ask, entry);
+	errand_submit(errand);
+}
+
+static void break_done(struct errand *errand)
+{
+	struct mutex *mutex = errand->mutex;
+	const bool same_place = errand->place == mutex->place;
+
+	if (!is_answered(&errand->op)) {
+		answer_all(errand, OUTCOME_UNAVAILABLE);
+	} else {
+		answer_all(errand,
+			   errand->op.status == STORE_OK ? OUTCOME_OK : OUTCOME_UNLOCK_FAIL);
+		/*
+		 * What is held now was granted by an answer that came before this one, so its
+		 * command was carried out before this one too: it is what was broken.
+		 */
+		if (same_place && mutex->state == MUTEX_HELD) {
+			mutex_lose(mutex, LOST_BROKEN);
+		} else if (same_place && mutex->state == MUTEX_LINGERING) {
+			mutex_drop_value(mutex, true);
+			mutex_next(mutex);
+		}
+	}
+	errand_free(errand);
+}
+
+static void errand_op_done(struct store_op *op)
+{
+	struct errand *errand = container_of(op, struct errand, op);
+	struct mutex *mutex = errand->mutex;
+
+	errand->busy = false;
+	if (mutex->table->abandoned)
+		return;
+	if (errand->place == mutex->place)
+		mutex_note_settled(mutex, op, errand->sent_us);
+	switch (errand->kind) {
+	case ERRAND_REMOVE:
+		remove_done(errand);
+		break;
+	case ERRAND_LOOK:
+		look_done(errand);
+		break;
+	case ERRAND_EXTEND:
+		extend_done(errand);
+		break;
+	case ERRAND_BREAK:
+		break_done(errand);
+		break;
+	}
+	mutex_settle_up(mutex);
+}

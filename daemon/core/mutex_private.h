@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REDMUTEXD_CORE_MUTEX_PRIVATE_H
+#define REDMUTEXD_CORE_MUTEX_PRIVATE_H
+/*
+ * What the files of the core that make up a mutex share among themselves, and with the table:
+ *
+ *	mutex.c		who holds it and who is next: attempts, grants, hand-over, release
+ *	mutex_upkeep.c	keeping what is held: renewal, comparison, EXPIRING, LOST
+ *	errand.c	commands beside that: looks, breaks, extensions, removals of strings
+ */
+#include <uthash.h>
+
+#include "core/fault.h"
+#include "core/lease.h"
+#include "core/mutex.h"
+#include "core/table.h"
+
+#define MS_US INT64_C(1000)
+#define SECOND_US (1000 * MS_US)
+
+/*
+ * For how long a command may still be executed that was lost with its connection, when nobody could
+ * make sure of that connection's end: until then its string is removed again and again.
+ */
+#define DOUBT_US (60 * SECOND_US)
+
+TAILQ_HEAD(ask_list, ask);
+TAILQ_HEAD(errand_list, errand);
+TAILQ_HEAD(mutex_list, mutex);
+TAILQ_HEAD(cursor_list, table_cursor);
+
+/*
+ * A key in a store. Counted, since commands may still be open there when its mutex has moved on; it
+ * keeps the section that named the store, and so the store, alive.
+ */
+struct place {
+	struct section *section; /* counted */
+	struct store *store;
+	struct store_key key;
+	unsigned n_refs;
+};
+
+struct mutex {
+	struct table *table;
+	struct section *section;  /* its settings; counted */
+	struct place *place;	  /* its key; counted */
+	struct place *next_place; /* another one: it moves there when it is free; or NULL */
+	bool leaving;		  /* no section covers it any more: it ends when it is free */
+	char *name;
+	UT_hash_handle hh;
+	TAILQ_ENTRY(mutex) entry;      /* in table->mutexes */
+	TAILQ_ENTRY(mutex) idle_entry; /* in table->idle, if is_idle */
+	bool is_idle;
+
+	enum mutex_state state;
+	struct ask_list waiters; /* ACQUIREs, in the order of arrival */
+	unsigned n_waiters;
+	struct lock *lock; /* granted and not ended; owned */
+
+	/* What stands, or may stand, in the store because of us. */
+	char value[LOCK_STRING_SIZE];	/* empty: nothing */
+	char next[LOCK_STRING_SIZE];	/* while a REPLACE is open */
+	uint32_t value_slot, next_slot; /* in the journal */
+	struct lease lease;		/* of value */
+	int64_t ttl_ms;			/* that value was, or is to be, given */
+	int64_t fence;			/* from the store, for value */
+	unsigned passes_in_lease;	/* n of promise 9 */
+	int64_t fence_seen;		/* the highest from the store */
+	bool doubtful;	     /* an ACQUIRE of value may still be executed, later than its removal */
+	int64_t doubtful_us; /* since then: only a later command's answer can settle it */
+	bool prolonged;	     /* the key may outlive its lease: an extension is unanswered or was cut
+				short */
+	uint32_t generation; /* of value and holder: answers about an earlier one don't count */
+
+	/* The one command that changes who holds: ACQUIRE, REPLACE, RELEASE. */
+	struct store_op op;
+	bool op_busy;
+	int64_t sent_us;
+	const struct ask *op_ask;	/* whom it was made out to; compared only, may be gone */
+	char *announce;			/* owned, for op */
+	bool settling;			/* an earlier send of this command is unanswered */
+	int64_t retry_us, backoff_us;	/* retry_us: when to send it again; CLOCK_NEVER */
+	uint32_t round, answered_round; /* of attempts: see ask->round */
+	bool again;			/* something happened meanwhile: try once more at once */
+
+	/* Upkeep of what is held: EXTEND, CHECK. */
+	struct store_op upkeep;
+	bool upkeep_busy;
+	uint32_t upkeep_generation;
+	int64_t upkeep_sent_us;
+	int64_t upkeep_retry_us, upkeep_backoff_us;
+	int64_t confirmed_us; /* the store was last seen to hold value by a command of then */
+
+	/* A release on its way. */
+	struct ask *release_ask;
+	bool release_repeated; /* an earlier send is unanswered: it may have done it */
+
+	/* Others. */
+	struct store_watch watch;
+	bool watching;
+	int64_t unwatch_us;	/* when a watch nobody needs is given up */
+	int64_t contender_us;	/* until then another daemon is believed to wait */
+	unsigned passes_in_row; /* local grants since another daemon had its chance */
+	bool stay_out;		/* after this release, it is another's turn */
+	int64_t stay_out_us;	/* until then */
+	int64_t look_us;	/* ELSEWHERE: when to look again */
+	int64_t patience_us;	/* until then a lingering lock elsewhere may be given to us; 0 */
+	int64_t linger_us;	/* LINGERING: until then */
+	int64_t blocked_us;	/* LINGERING: not before then, its last holder may still work */
+
+	/* Why nothing can be said at the moment; empty: the store answers. */
+	bool trouble, trouble_lasting;
+	char trouble_text[ASK_TEXT_SIZE];
+
+	struct errand_list errands;
+	unsigned n_errands;
+	struct errand *look; /* one that may still be shared */
+
+	struct timer timer; /* the earliest of all that is to be done by time */
+};
+
+enum errand_kind {
+	ERRAND_REMOVE, /* a string must not stand: asked again until the store has said so */
+	ERRAND_LOOK,
+	ERRAND_EXTEND,
+	ERRAND_BREAK,
+};
+
+/* A command beside the main one, with the asks that wait for it. */
+struct errand {
+	enum errand_kind kind;
+	struct mutex *mutex;
+	struct place *place; /* counted */
+	struct store_op op;
+	bool busy;
+	bool repeated; /* an earlier send is unanswered */
+	struct ask_list asks;
+	struct timer timer;
+	int64_t sent_us;
+	int64_t backoff_us;
+	int64_t until_us;    /* REMOVE: the string has surely expired by then */
+	int64_t doubt_us;    /* REMOVE: until then it may appear again; 0: it can't */
+	int64_t patience_us; /* LOOK */
+	uint32_t generation; /* EXTEND */
+	uint32_t slot;	     /* REMOVE: in the journal */
+	TAILQ_ENTRY(errand) entry;
+};
+
+struct table {
+	struct table_env env;
+	struct timers timers;
+	struct mutex *by_name; /* uthash */
+	struct mutex_list mutexes, idle;
+	struct cursor_list cursors;
+	struct section **sections;
+	size_t n_sections;
+	struct ask_list answers;
+	struct holder nobody;
+	bool stopping;
+	bool abandoned;
+	int64_t turned_us; /* the last table_turn() */
+	struct table_stats stats;
+};
+
+/* ------------------------------------------------------------------ mutex.c */
+struct mutex *mutex_new(struct table *table, struct section *section, const char *name, size_t len);
+void mutex_free(struct mutex *mutex);
+/* Nothing keeps it alive but its name. */
+bool mutex_is_idle(const struct mutex *mutex);
+int64_t mutex_now_us(const struct mutex *mutex);
+void mutex_set_state(struct mutex *mutex, enum mutex_state state);
+/* An answer came to a command submitted at sent_us: see store_op.settled. */
+void mutex_note_settled(struct mutex *mutex, const struct store_op *op, int64_t sent_us);
+/* Looks after the timer and the idle list; the last thing every way into a mutex does. */
+void mutex_settle_up(struct mutex *mutex);
+/* Is what stands in the store a string that no client knows? */
+bool mutex_value_is_own(const struct mutex *mutex);
+/* Its lock is let go of by its holder; `ask`, if not NULL, is answered when that has happened. */
+void mutex_let_go(struct mutex *mutex, struct ask *ask);
+/* The lock ends; tells nobody. */
+void mutex_end_lock(struct mutex *mutex);
+/* Nothing of ours is needed in the store any more: takes value out of the mutex. */
+void mutex_drop_value(struct mutex *mutex, bool gone);
+/* Nothing of ours stands in the store: on to whoever waits. */
+void mutex_next(struct mutex *mutex);
+/* Gives back what stands in the store. */
+void mutex_start_release(struct mutex *mutex, struct ask *ask);
+/* The claim stands and nobody holds it any more: on to the next. */
+void mutex_pass_on(struct mutex *mutex, struct ask *ask);
+void mutex_note_contender(struct mutex *mutex);
+void mutex_retry_now(struct mutex *mutex);
+void mutex_set_section(struct mutex *mutex, struct section *section);
+void watch_stop(struct mutex *mutex);
+struct place *place_ref(struct place *place);
+void place_unref(struct place *place);
+void mutex_refuse_waiters(struct mutex *mutex, enum outcome outcome);
+int64_t mutex_jitter_us(struct mutex *mutex, int64_t range_us);
+int64_t mutex_back_off_us(struct mutex *mutex, int64_t *backoff_us);
+
+/* ------------------------------------------------------------------ mutex_upkeep.c */
+void mutex_lose(struct mutex *mutex, enum lost_reason reason);
+/* Runs what is due for a held lock; may end it. */
+void mutex_run_upkeep(struct mutex *mutex, int64_t now_us);
+/* When that is needed next. */
+int64_t mutex_upkeep_due_us(const struct mutex *mutex);
+void mutex_upkeep_done(struct store_op *op);
+void mutex_check_now(struct mutex *mutex);
+/* The store said that what we hold stands for ttl_us from a command of sent_us on. */
+void mutex_prolonged(struct mutex *mutex, int64_t sent_us, int64_t ttl_us, bool holder_too);
+
+/* ------------------------------------------------------------------ errand.c */
+/* See to it that `string` does not stand. */
+struct errand *errand_remove(struct mutex *mutex, const char *string, int64_t not_before_us,
+			     int64_t until_us, bool doubtful, uint32_t slot);
+void errand_look(struct mutex *mutex, struct ask *ask);
+void errand_extend(struct mutex *mutex, struct ask *ask, int64_t ttl_ms);
+void errand_break(struct mutex *mutex, struct ask *ask);
+void errand_retry_now(struct errand *errand);
+void errand_free(struct errand *errand);
+
+/* ------------------------------------------------------------------ table.c */
+void ask_answer(struct ask *ask, enum outcome outcome);
+void ask_answer_text(struct ask *ask, enum outcome outcome, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+void table_note_idle(struct table *table, struct mutex *mutex);
+struct section *section_ref(struct section *section);
+void section_unref(struct section *section);
+void stats_count_wait(struct table_stats *stats, int64_t us);
+void stats_count_hold(struct table_stats *stats, int64_t us);
+
+#endif

@@ -1,0 +1,518 @@
+/* SPDX-License-Identifier: MIT */
+/* All mutexes by name, their timers, and the answers that wait to be delivered. */
+#include "config.h"
+
+#include "core/table.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/mutex_private.h"
+#include "util/alloc.h"
+#include "util/glob.h"
+
+/* ------------------------------------------------------------------ counting */
+
+/* Which bucket: the first of 64, 128, 256, ... us that is not less. */
+static void count(uint64_t *buckets, size_t n_buckets, uint64_t *sum, int64_t us)
+{
+	size_t i = 0;
+
+	*sum += (uint64_t)us;
+	for (us = (us + 63) / 64; us > 1 && i + 1 < n_buckets; us = (us + 1) / 2)
+		i++;
+	buckets[i]++;
+}
+
+void stats_count_wait(struct table_stats *stats, int64_t us)
+{
+	stats->grants++;
+	count(stats->wait_buckets, sizeof(stats->wait_buckets) / sizeof(*stats->wait_buckets),
+	      &stats->wait_us_sum, us);
+}
+
+void stats_count_hold(struct table_stats *stats, int64_t us)
+{
+	count(stats->hold_buckets, sizeof(stats->hold_buckets) / sizeof(*stats->hold_buckets),
+	      &stats->hold_us_sum, us);
+}
+
+const struct table_stats *table_stats(const struct table *table)
+{
+	return &table->stats;
+}
+
+struct clock *table_clock(const struct table *table)
+{
+	return table->env.clock;
+}
+
+/* ------------------------------------------------------------------ answers */
+
+/* Answers it: from here on it belongs to the table, until table_deliver() hands it back. */
+void ask_answer(struct ask *ask, enum outcome outcome)
+{
+	struct mutex *mutex = ask->mutex;
+	struct table *table = mutex->table;
+
+	assert(ask->state == ASK_WAITING || ask->state == ASK_WORKING);
+	if (ask->state == ASK_WAITING) {
+		if (CORE_FAULT(queue_leak) && outcome == OUTCOME_CANCELLED)
+			return;
+		TAILQ_REMOVE(&mutex->waiters, ask, entry);
+		mutex->n_waiters--;
+	}
+	timer_stop(&table->timers, &ask->timer);
+	if (ask->kind == ASK_ACQUIRE && outcome != OUTCOME_OK)
+		table->stats.refused[outcome]++;
+	ask->outcome = outcome;
+	ask->state = ASK_ANSWERED;
+	TAILQ_INSERT_TAIL(&table->answers, ask, entry);
+}
+
+void ask_answer_text(struct ask *ask, enum outcome outcome, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(ask->text, sizeof(ask->text), format, args);
+	va_end(args);
+	ask_answer(ask, outcome);
+}
+
+static void deliver(struct ask *ask)
+{
+	char *holder = ask->holder;
+
+	if (ask->kind == ASK_ACQUIRE && ask->outcome == OUTCOME_OK) {
+		if (ask->lock) {
+			ask->lock->unreported = NULL;
+		} else {
+			ask->outcome = OUTCOME_UNAVAILABLE;
+			snprintf(ask->text, sizeof(ask->text),
+				 "the lease was over before it could be reported");
+		}
+	}
+	ask->state = ASK_IDLE;
+	ask->mutex = NULL;
+	ask->done(ask);
+	free(holder); /* the ask itself may be gone */
+}
+
+static void forget(struct table *table, struct mutex *mutex);
+
+bool table_deliver(struct table *table)
+{
+	struct ask *ask;
+	struct mutex *mutex;
+	bool any = false;
+
+	while ((ask = TAILQ_FIRST(&table->answers))) {
+		TAILQ_REMOVE(&table->answers, ask, entry);
+		deliver(ask);
+		any = true;
+	}
+	/* Nobody has a pointer to a mutex any more that nothing is open on. */
+	while ((mutex = TAILQ_FIRST(&table->idle))) {
+		TAILQ_REMOVE(&table->idle, mutex, idle_entry);
+		mutex->is_idle = false;
+		if (mutex_is_idle(mutex))
+			forget(table, mutex);
+	}
+	return any;
+}
+
+void table_note_idle(struct table *table, struct mutex *mutex)
+{
+	if (mutex->is_idle)
+		return;
+	mutex->is_idle = true;
+	TAILQ_INSERT_TAIL(&table->idle, mutex, idle_entry);
+}
+
+/* ------------------------------------------------------------------ names */
+
+struct section *section_ref(struct section *section)
+{
+	section->n_refs++;
+	return section;
+}
+
+void section_unref(struct section *section)
+{
+	if (--section->n_refs == 0)
+		section->free(section);
+}
+
+static struct mutex *find(const struct table *table, const char *name, size_t len)
+{
+	struct mutex *mutex;
+
+	HASH_FIND(hh, table->by_name, name, len, mutex);
+	return mutex;
+}
+
+static struct mutex *give_birth(struct table *table, struct section *section, const char *name,
+				size_t len)
+{
+	struct mutex *mutex = mutex_new(table, section, name, len);
+
+	HASH_ADD_KEYPTR(hh, table->by_name, mutex->name, len, mutex);
+	TAILQ_INSERT_TAIL(&table->mutexes, mutex, entry);
+	return mutex;
+}
+
+static void forget(struct table *table, struct mutex *mutex)
+{
+	struct table_cursor *cursor;
+
+	TAILQ_FOREACH (cursor, &table->cursors, entry)
+		if (cursor->next == mutex)
+			cursor->next = TAILQ_NEXT(mutex, entry);
+	if (mutex->is_idle)
+		TAILQ_REMOVE(&table->idle, mutex, idle_entry);
+	HASH_DELETE(hh, table->by_name, mutex);
+	TAILQ_REMOVE(&table->mutexes, mutex, entry);
+	mutex_free(mutex);
+}
+
+struct section *table_section(struct table *table, const char *name, size_t len)
+{
+	struct section *best = NULL;
+
+	for (size_t i = 0; i < table->n_sections; i++) {
+		struct section *section = table->sections[i];
+
+		if (!section->family) {
+			if (strlen(section->name) == len && memcmp(section->name, name, len) == 0)
+				return section;
+		} else if ((!best || section->specificity > best->specificity) &&
+			   glob_matches(section->name, name, len)) {
+			best = section;
+		}
+	}
+	return best;
+}
+
+struct mutex *table_peek(struct table *table, const char *name, size_t len)
+{
+	return find(table, name, len);
+}
+
+struct mutex *table_find(struct table *table, const char *name, size_t len)
+{
+	struct mutex *mutex = find(table, name, len);
+	struct section *section;
+
+	if (mutex)
+		return mutex;
+	section = table_section(table, name, len);
+	if (!section)
+		return NULL;
+	mutex = give_birth(table, section, name, len);
+	table_note_idle(table, mutex);
+	return mutex;
+}
+
+size_t table_n_sections(const struct table *table)
+{
+	return table->n_sections;
+}
+
+const struct section *table_section_at(const struct table *table, size_t index)
+{
+	return table->sections[index];
+}
+
+/* ------------------------------------------------------------------ configuration */
+
+static void take_sections(struct table *table, struct section **sections, size_t n_sections)
+{
+	table->n_sections = n_sections;
+	table->sections = xcalloc(n_sections + 1, sizeof(*table->sections));
+	for (size_t i = 0; i < n_sections; i++) {
+		struct section *section = sections[i];
+
+		section->specificity = 0;
+		for (const char *p = section->name; *p; p++)
+			section->specificity += *p != '*';
+		table->sections[i] = section_ref(section);
+	}
+}
+
+static void drop_sections(struct section **sections, size_t n_sections)
+{
+	for (size_t i = 0; i < n_sections; i++)
+		section_unref(sections[i]);
+	free(sections);
+}
+
+void table_configure(struct table *table, struct section **sections, size_t n_sections)
+{
+	struct section **old = table->sections;
+	const size_t n_old = table->n_sections;
+	struct mutex *mutex;
+
+	take_sections(table, sections, n_sections);
+	TAILQ_FOREACH (mutex, &table->mutexes, entry) {
+		struct section *section = table_section(table, mutex->name, strlen(mutex->name));
+
+		mutex->leaving = section == NULL;
+		if (section)
+			mutex_set_section(mutex, section);
+		else
+			mutex_refuse_waiters(mutex, OUTCOME_UNKNOWN_MUTEX);
+		mutex_settle_up(mutex);
+	}
+	for (size_t i = 0; i < n_sections; i++) {
+		struct section *section = table->sections[i];
+		const size_t len = strlen(section->name);
+
+		if (!section->family && !find(table, section->name, len))
+			give_birth(table, section, section->name, len);
+	}
+	drop_sections(old, n_old);
+}
+
+/* ------------------------------------------------------------------ time and events */
+
+void table_turn(struct table *table)
+{
+	const int64_t now_us = clock_now_us(table->env.clock);
+	const int64_t last_us = table->turned_us;
+
+	table->turned_us = now_us;
+	if (CORE_FAULT(stopped_clock_trusted) && now_us > last_us + SECOND_US)
+		return;
+	timers_run(&table->timers, now_us);
+}
+
+int64_t table_next_us(struct table *table)
+{
+	return timers_next_us(&table->timers);
+}
+
+void table_store_event(struct table *table, struct store *store, enum store_event event)
+{
+	struct mutex *mutex;
+
+	TAILQ_FOREACH (mutex, &table->mutexes, entry) {
+		if (mutex->place->store != store)
+			continue;
+		if (event == STORE_EVENT_CHANGED)
+			mutex_check_now(mutex);
+		else
+			mutex_retry_now(mutex);
+	}
+}
+
+/* ------------------------------------------------------------------ holders */
+
+static void release_owned(struct lock *lock)
+{
+	struct mutex *mutex = lock->mutex;
+
+	mutex_let_go(mutex, NULL);
+	mutex_settle_up(mutex);
+}
+
+void table_drop_holder(struct table *table, struct holder *holder)
+{
+	struct lock *lock;
+
+	assert(holder != &table->nobody);
+	holder->gone = true;
+	while ((lock = TAILQ_FIRST(&holder->acquired)))
+		lock_forget_acquirer(lock);
+	if (CORE_FAULT(drop_forgets_lock))
+		return;
+	while ((lock = TAILQ_FIRST(&holder->owned)))
+		release_owned(lock);
+}
+
+struct holder *table_nobody(struct table *table)
+{
+	return &table->nobody;
+}
+
+void table_remove_string(struct table *table, struct mutex *mutex, const char *string)
+{
+	struct journal *journal = table->env.journal;
+
+	errand_remove(mutex, string, 0, CLOCK_NEVER, true,
+		      journal ? journal->class->claim(journal, mutex, string) : 0);
+	mutex_settle_up(mutex);
+}
+
+struct lock *table_adopt(struct table *table, struct mutex *mutex, const struct lock *lock,
+			 const char *value, int64_t fence)
+{
+	struct journal *journal = table->env.journal;
+	struct lock *copy;
+
+	if (mutex->state != MUTEX_FREE || *mutex->value)
+		return NULL;
+	copy = xcalloc(1, sizeof(*copy));
+	strcpy(copy->string, lock->string);
+	copy->mutex = mutex;
+	copy->fence = lock->fence;
+	copy->lease = lock->lease;
+	copy->renew = lock->renew;
+	copy->expiring_told = lock->expiring_told;
+	copy->granted_us = lock->granted_us;
+	copy->asker = lock->asker;
+	copy->note = lock->note ? xstrdup(lock->note) : NULL;
+	lock_tie(copy, lock->owner, lock->acquirer);
+	strcpy(mutex->value, value);
+	mutex->lock = copy;
+	mutex->lease = lock->lease;
+	mutex->ttl_ms = lock->lease.ttl_us / MS_US;
+	mutex->fence = fence;
+	mutex->confirmed_us = lock->lease.from_us;
+	if (fence > mutex->fence_seen)
+		mutex->fence_seen = fence;
+	mutex->value_slot = journal ? journal->class->claim(journal, mutex, value) : 0;
+	if (mutex->value_slot)
+		journal->class->grant(journal, mutex->value_slot, copy);
+	mutex_set_state(mutex, MUTEX_HELD);
+	mutex_check_now(mutex);
+	mutex_settle_up(mutex);
+	return copy;
+}
+
+/* ------------------------------------------------------------------ the end */
+
+void table_stop(struct table *table)
+{
+	struct mutex *mutex;
+
+	table->stopping = true;
+	TAILQ_FOREACH (mutex, &table->mutexes, entry) {
+		struct lock *lock = mutex->lock;
+
+		mutex_refuse_waiters(mutex, OUTCOME_SHUTTING_DOWN);
+		if (lock && lock->owner->kind == HOLDER_CONNECTION) {
+			if (lock->acquirer && !lock->unreported)
+				lock->acquirer->class->lost(lock->acquirer, lock, LOST_SHUTDOWN);
+			table->stats.lost[LOST_SHUTDOWN]++;
+			lock->dead = true;
+		}
+		if (mutex->state == MUTEX_LINGERING && !mutex->blocked_us)
+			mutex_start_release(mutex, NULL);
+		mutex_settle_up(mutex);
+	}
+}
+
+void table_stop_release(struct table *table)
+{
+	struct mutex *mutex;
+
+	TAILQ_FOREACH (mutex, &table->mutexes, entry)
+		if (mutex->lock && mutex->lock->dead)
+			release_owned(mutex->lock);
+}
+
+bool table_stopped(const struct table *table)
+{
+	const struct mutex *mutex;
+	const struct errand *errand;
+
+	TAILQ_FOREACH (mutex, &table->mutexes, entry) {
+		if (mutex->op_busy || (mutex->state != MUTEX_FREE && mutex->state != MUTEX_HELD))
+			return false;
+		if (mutex->lock && mutex->lock->dead)
+			return false;
+		TAILQ_FOREACH (errand, &mutex->errands, entry)
+			if (errand->kind == ERRAND_REMOVE)
+				return false;
+	}
+	return true;
+}
+
+void table_abandon(struct table *table)
+{
+	struct mutex *mutex;
+	struct errand *errand;
+	struct ask *ask;
+
+	table->stopping = table->abandoned = true;
+	TAILQ_FOREACH (mutex, &table->mutexes, entry) {
+		mutex_refuse_waiters(mutex, OUTCOME_SHUTTING_DOWN);
+		if (mutex->release_ask)
+			ask_answer(mutex->release_ask, OUTCOME_SHUTTING_DOWN);
+		mutex->release_ask = NULL;
+		TAILQ_FOREACH (errand, &mutex->errands, entry) {
+			while ((ask = TAILQ_FIRST(&errand->asks))) {
+				TAILQ_REMOVE(&errand->asks, ask, entry);
+				ask_answer(ask, OUTCOME_SHUTTING_DOWN);
+			}
+			timer_stop(&table->timers, &errand->timer);
+		}
+		if (mutex->lock)
+			mutex_end_lock(mutex);
+		mutex_set_state(mutex, MUTEX_FREE);
+		watch_stop(mutex);
+		mutex->unwatch_us = mutex->retry_us = CLOCK_NEVER;
+		timer_stop(&table->timers, &mutex->timer);
+	}
+}
+
+struct table *table_new(const struct table_env *env)
+{
+	struct table *table = xcalloc(1, sizeof(*table));
+
+	table->env = *env;
+	timers_init(&table->timers);
+	TAILQ_INIT(&table->mutexes);
+	TAILQ_INIT(&table->idle);
+	TAILQ_INIT(&table->cursors);
+	TAILQ_INIT(&table->answers);
+	holder_init(&table->nobody, NULL, HOLDER_NOBODY);
+	table->turned_us = clock_now_us(env->clock);
+	return table;
+}
+
+void table_free(struct table *table)
+{
+	struct mutex *mutex;
+	struct errand *errand;
+
+	if (!table)
+		return;
+	assert(TAILQ_EMPTY(&table->answers) && TAILQ_EMPTY(&table->cursors));
+	while ((mutex = TAILQ_FIRST(&table->mutexes))) {
+		/* After table_abandon() errands may be left that no store will answer. */
+		while (table->abandoned && (errand = TAILQ_FIRST(&mutex->errands)))
+			errand_free(errand);
+		forget(table, mutex);
+	}
+	drop_sections(table->sections, table->n_sections);
+	timers_deinit(&table->timers);
+	free(table);
+}
+
+/* ------------------------------------------------------------------ walking */
+
+void table_cursor_open(struct table *table, struct table_cursor *cursor)
+{
+	cursor->table = table;
+	cursor->next = TAILQ_FIRST(&table->mutexes);
+	TAILQ_INSERT_TAIL(&table->cursors, cursor, entry);
+}
+
+struct mutex *table_cursor_next(struct table_cursor *cursor)
+{
+	struct mutex *mutex = cursor->next;
+
+	if (mutex)
+		cursor->next = TAILQ_NEXT(mutex, entry);
+	return mutex;
+}
+
+void table_cursor_close(struct table_cursor *cursor)
+{
+	TAILQ_REMOVE(&cursor->table->cursors, cursor, entry);
+}
