@@ -1,1 +1,17 @@
 # SPDX-License-Identifier: MIT
+
+# A redis-server of a test's own; other rooms' tests link it too.
+check_LTLIBRARIES += tests/libredisserver.la
+tests_libredisserver_la_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(HIREDIS_CFLAGS)
+tests_libredisserver_la_LIBADD = $(CHECK_LIBS) $(HIREDIS_LIBS)
+tests_libredisserver_la_SOURCES = \
+	tests/redis_server.c \
+	tests/redis_server.h
+
+store_tests = \
+	tests/check_store_server
+check_PROGRAMS += $(store_tests)
+TESTS += $(store_tests)
+
+tests_check_store_server_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_check_store_server_LDADD = tests/libredisserver.la $(CHECK_LIBS)
