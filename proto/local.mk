@@ -15,3 +15,6 @@ proto_libproto_la_SOURCES = \
 	proto/request.c \
 	proto/request.h \
 	proto/verbs.def
+
+man_MANS += proto/redmutex-protocol.7
+EXTRA_DIST += proto/PROTOCOL.md proto/redmutex-protocol.7

@@ -22,9 +22,8 @@ static void put(struct reply_writer *w, const char *bytes, size_t len)
 		w->overflow = true;
 		return;
 	}
-	/* A loop of one's own: most pieces are of a few bytes. */
-	for (size_t i = 0; i < len; i++)
-		w->out[w->len++] = bytes[i];
+	memcpy(w->out + w->len, bytes, len);
+	w->len += len;
 }
 
 static void put_string(struct reply_writer *w, const char *string)
