@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 #include "core/mutex.h"
@@ -27,7 +28,8 @@ struct conf_access {
 struct conf_mutex {
 	char *name;
 	bool family;
-	char *key;
+	char *key_text; /* as written; NULL: not given */
+	char *key;	/* of a family with {name} in it, otherwise ready for use */
 	struct mutex_settings settings;
 	struct store_settings store;
 	struct conf_access access;
@@ -51,8 +53,11 @@ struct conf {
 	unsigned max_waiters;
 	size_t max_output_bytes;
 	int64_t busy_poll_us;
+	char *include;		    /* the patterns as written; NULL: none */
 	struct conf_mutex *mutexes; /* in the order of the file */
 	size_t n_mutexes;
+	char **files; /* all that were read, the main one first */
+	size_t n_files;
 };
 
 /* Told of each fault: `file:line: what is wrong and what is expected`; line 0: of the file as a
@@ -66,5 +71,29 @@ typedef void conf_fault_fn(void *arg, const char *file, int line, const char *te
  */
 struct conf *conf_load(const char *path, conf_fault_fn *fault, void *arg);
 void conf_free(struct conf *conf); /* accepts NULL */
+
+/*
+ * conf_dump - write the effective configuration as an INI file, defaults filled in
+ *
+ * It loads to an equal configuration, except that passwords in urls are replaced by `***`, and that
+ * what was included stands in the file itself.
+ */
+void conf_dump(const struct conf *conf, FILE *out);
+
+/*
+ * conf_frozen_changes - which keys differ that a running daemon cannot change?
+ * @changed: called with each of them
+ */
+void conf_frozen_changes(const struct conf *old, const struct conf *new,
+			 void (*changed)(void *arg, const char *key), void *arg);
+
+/*
+ * conf_access_allows - may this peer use the mutex?
+ * @groups: all of the peer's groups, the primary one among them
+ *
+ * Root always may.
+ */
+bool conf_access_allows(const struct conf_access *access, uid_t uid, const gid_t *groups,
+			size_t n_groups);
 
 #endif
