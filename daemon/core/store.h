@@ -93,9 +93,9 @@ struct store_op {
 	const struct store_key *key;
 	char value[LOCK_STRING_SIZE];
 	char next[LOCK_STRING_SIZE]; /* REPLACE */
-	int64_t ttl_ms;		     /* ACQUIRE, REPLACE, EXTEND */
-	bool fenced;		     /* ACQUIRE, REPLACE: raise the counter and answer it */
-	bool plain;		     /* ACQUIRE, not fenced, first try: the bare SET NX PX */
+	int64_t ttl_ms;	      /* ACQUIRE, REPLACE, EXTEND; RELEASE: the longest it may stand */
+	bool fenced;	      /* ACQUIRE, REPLACE: raise the counter and answer it */
+	bool plain;	      /* ACQUIRE, not fenced, first try: the bare SET NX PX */
 	bool want;	      /* ACQUIRE (not plain), LOOK: if HELD, publish that we want it */
 	int64_t fence_floor;  /* the fence answered is larger than this; RAISE: at least this */
 	const char *announce; /* ACQUIRE, REPLACE: put this beside the lock; or NULL */
@@ -117,7 +117,13 @@ struct store_op {
 	 * one was lost with its connection and nobody could make sure of that connection's end.
 	 */
 	bool settled;
-	int64_t fence;	 /* of a fenced OK */
+	int64_t fence;	   /* of a fenced OK */
+	bool fence_is_new; /* of a fenced OK: no counter stood there before */
+	/*
+	 * Of a HELD ACQUIRE: perhaps nobody holds it, and contenders got into each other's way. Who
+	 * tries again does so after a random moment.
+	 */
+	bool contested;
 	int64_t pttl_ms; /* of HELD: what is left of the other lock; -1 no expiry, -2 not known */
 	int64_t contenders; /* others that listen on the channel; -1 not known */
 	int64_t receivers;  /* who received the wish of `want`; -1 not known */
