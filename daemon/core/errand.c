@@ -110,6 +110,7 @@ struct errand *errand_remove(struct mutex *mutex, const char *string, int64_t no
 	struct errand *errand = errand_new(mutex, ERRAND_REMOVE, STORE_RELEASE);
 
 	strcpy(errand->op.value, string);
+	errand->op.ttl_ms = mutex->ttl_ms ? mutex->ttl_ms : mutex->section->settings.ttl_ms;
 	errand->until_us = until_us;
 	errand->doubt_us = doubtful ? mutex_now_us(mutex) + DOUBT_US : 0;
 	errand->slot = slot;

@@ -32,6 +32,9 @@
 #define UNWATCH_US SECOND_US
 /* How long a daemon that lingers on a lock has to give it to one that asks. */
 #define PATIENCE_US (20 * MS_US)
+/* When contenders got into each other's way: how often, and how far apart, to try at once. */
+#define CONTESTED_TRIES 5
+#define CONTESTED_US (40 * MS_US)
 #define BACK_OFF_MIN_US (20 * MS_US)
 #define BACK_OFF_MAX_US SECOND_US
 /* n of a fence: F * 1024 + n. */
@@ -580,6 +583,13 @@ static void held_elsewhere(struct mutex *mutex)
 		wait_elsewhere(mutex, min_us(now_us + look_us, mutex->patience_us));
 		return;
 	}
+	if (op->contested && mutex->n_contested++ < CONTESTED_TRIES) {
+		/* Perhaps nobody holds it: that is no answer yet. */
+		mutex->patience_us = now_us + CONTESTED_US;
+		wait_elsewhere(mutex, now_us + mutex_jitter_us(mutex, CONTESTED_US));
+		return;
+	}
+	mutex->n_contested = 0;
 	mutex->patience_us = 0;
 	refuse_tries(mutex, OUTCOME_ALREADY_LOCKED);
 	look_us = LOOK_US + mutex_jitter_us(mutex, LOOK_US / 4);
@@ -623,6 +633,7 @@ static void acquire_done(struct mutex *mutex)
 	case STORE_OK:
 		note_answer(mutex);
 		mutex->patience_us = 0;
+		mutex->n_contested = 0;
 		if (CORE_FAULT(lease_from_reply))
 			from_us = mutex_now_us(mutex);
 		mutex->lease = lease_make(from_us, op->ttl_ms * MS_US);
@@ -861,7 +872,7 @@ void mutex_start_release(struct mutex *mutex, struct ask *ask)
 		mutex->release_repeated = false;
 	mutex->generation++;
 	mutex->settling = false;
-	mutex->op = (struct store_op){.verb = STORE_RELEASE};
+	mutex->op = (struct store_op){.verb = STORE_RELEASE, .ttl_ms = mutex->ttl_ms};
 	strcpy(mutex->op.value, mutex->value);
 	mutex_set_state(mutex, MUTEX_RELEASING);
 	if (CORE_FAULT(release_answered_early))

@@ -105,6 +105,7 @@ struct mutex {
 	int64_t stay_out_us;	/* until then */
 	int64_t look_us;	/* ELSEWHERE: when to look again */
 	int64_t patience_us;	/* until then a lingering lock elsewhere may be given to us; 0 */
+	unsigned n_contested;	/* attempts in a row that were contested */
 	int64_t linger_us;	/* LINGERING: until then */
 	int64_t blocked_us;	/* LINGERING: not before then, its last holder may still work */
 
