@@ -604,6 +604,27 @@ static void check_key(struct load *load, struct section *section)
 	free(key);
 }
 
+/* Is the value of a key, here or inherited, one that has been refused already? */
+static bool is_bad(const struct load *load, const struct section *section, const char *key)
+{
+	const struct given *given = given_find(section, key);
+
+	if (!given->text && load->defaults)
+		given = given_find(load->defaults, key);
+	return given->bad;
+}
+
+/* store_settings_check() without complaints that follow from what has been refused already. */
+static bool store_check(const struct load *load, const struct section *section, char *why,
+			size_t size)
+{
+	struct store_settings store = section->mutex.store; /* borrows its strings */
+
+	if (is_bad(load, section, "username") || is_bad(load, section, "password_file"))
+		store.username = store.password_file = NULL;
+	return store_settings_check(&store, why, size);
+}
+
 /*
  * Can a store be made of it? [defaults] need not make one by themselves: if a mutex with its url
  * has the very same fault, it is theirs and told once, where the url stands.
@@ -615,7 +636,7 @@ static void check_store(struct load *load, struct section *section)
 
 	if (!is_own)
 		load->url_inherited = true;
-	if (store_settings_check(&section->mutex.store, why, sizeof(why)))
+	if (store_check(load, section, why, sizeof(why)))
 		return;
 	if (!is_own && strcmp(why, load->defaults_why) == 0)
 		load->defaults_at_fault = true;
@@ -648,8 +669,8 @@ static void check_mutex(struct load *load, struct section *section)
 			section->place = xasprintf("%s %s", url, mutex->key);
 			free(url);
 		}
-	} else if (!given_find(section, "url")->bad && !section->broken &&
-		   !(defaults && (given_find(defaults, "url")->bad || defaults->broken))) {
+	} else if (!is_bad(load, section, "url") && !section->broken &&
+		   !(defaults && defaults->broken)) {
 		add_fault(load, section->file, section->line,
 			  "%s: expected a url, here or in [defaults]", section->title);
 	}
@@ -728,8 +749,7 @@ static void check_sections(struct load *load)
 	if (defaults) {
 		inherit(load, CONF_MUTEX, defaults, NULL);
 		if (!defaults->mutex.store.url ||
-		    store_settings_check(&defaults->mutex.store, load->defaults_why,
-					 sizeof(load->defaults_why)))
+		    store_check(load, defaults, load->defaults_why, sizeof(load->defaults_why)))
 			load->defaults_why[0] = '\0';
 	}
 	for (size_t i = 0; i < load->n_mutexes; i++) {

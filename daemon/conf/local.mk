@@ -12,3 +12,6 @@ daemon_conf_libconf_la_SOURCES = \
 	daemon/conf/conf_table.h \
 	daemon/conf/conf_url.c \
 	daemon/conf/conf_url.h
+
+man_MANS += daemon/conf/redmutexd.ini.5
+EXTRA_DIST += daemon/conf/redmutexd.ini.5
