@@ -2,7 +2,8 @@
 # What holds for the tree as a whole.
 tree_tests = \
 	tests/check_includes.sh \
-	tests/check_manuals.sh \
-	tests/check_units.sh
+	tests/check_manuals.sh
 TESTS += $(tree_tests)
-EXTRA_DIST += $(tree_tests)
+EXTRA_DIST += \
+	$(tree_tests) \
+	tests/check_units.sh
