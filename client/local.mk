@@ -1,1 +1,35 @@
 # SPDX-License-Identifier: MIT
+# The library and the command line on top of its public header.
+
+include_HEADERS += client/redmutex.h
+lib_LTLIBRARIES += client/libredmutex.la
+
+# CURRENT:REVISION:AGE, at each release:
+#   1. The code changed at all since the last one: REVISION + 1.
+#   2. Something was added to, removed from or changed in redmutex.h: CURRENT + 1, REVISION = 0.
+#   3. Something was added, and nothing else: AGE + 1.
+#   4. Something was removed or changed: AGE = 0, and a new section in libredmutex.sym.
+# release	libredmutex	soname
+# 0.1.0		0:0:0		libredmutex.so.0
+REDMUTEX_VERSION_INFO = 0:0:0
+
+client_libredmutex_la_SOURCES = \
+	client/libredmutex.h \
+	client/libredmutex-calls.c \
+	client/libredmutex-connection.c \
+	client/libredmutex-error.c \
+	client/libredmutex-lease.c \
+	client/libredmutex-request.c
+# The body of redmutex_synchronize() may be left by a C++ exception: the lock goes back all the same.
+client_libredmutex_la_CFLAGS = $(AM_CFLAGS) -fexceptions
+client_libredmutex_la_LIBADD = proto/libproto.la
+client_libredmutex_la_LDFLAGS = -no-undefined -version-info $(REDMUTEX_VERSION_INFO) \
+	-Wl,--version-script=$(top_srcdir)/client/libredmutex.sym
+client_libredmutex_la_DEPENDENCIES = proto/libproto.la $(top_srcdir)/client/libredmutex.sym
+EXTRA_DIST += client/libredmutex.sym
+
+client/redmutex.pc: $(top_srcdir)/client/redmutex.pc.in config.status
+	$(AM_V_GEN)$(MKDIR_P) client && cd $(top_builddir) && ./config.status --file=$@:$<
+pkgconfig_DATA += client/redmutex.pc
+EXTRA_DIST += client/redmutex.pc.in
+CLEANFILES += client/redmutex.pc
