@@ -410,20 +410,15 @@ int redmutex_ping(redmutex_t *rm)
 struct held {
 	struct redmutex *rm;
 	const char *name;
-	const char *lock; /* NULL: it has gone back */
+	const char *lock;
+	int error; /* out: of its release */
 };
 
-static int give_back(struct held *held)
+static void give_back(void *arg)
 {
-	const char *lock = held->lock;
+	struct held *held = arg;
 
-	held->lock = NULL;
-	return lock != NULL ? redmutex_release(held->rm, held->name, lock) : 0;
-}
-
-static void give_back_unwinding(struct held *held)
-{
-	give_back(held);
+	held->error = redmutex_release(held->rm, held->name, held->lock);
 }
 
 int redmutex_synchronize(redmutex_t *rm, const char *name,
@@ -431,15 +426,16 @@ int redmutex_synchronize(redmutex_t *rm, const char *name,
 			 void *arg, int *result)
 {
 	struct redmutex_lock lock = REDMUTEX_LOCK_INIT;
-	__attribute__((cleanup(give_back_unwinding))) struct held held = {rm, name, NULL};
+	struct held held = {rm, name, lock.lock, 0};
 	int error = redmutex_acquire(rm, name, options, &lock);
 	int outcome;
 
 	if (error < 0)
 		return error;
-	held.lock = lock.lock;
+	pthread_cleanup_push(give_back, &held);
 	outcome = body(rm, &lock, arg);
+	pthread_cleanup_pop(1);
 	if (result != NULL)
 		*result = outcome;
-	return give_back(&held);
+	return held.error;
 }

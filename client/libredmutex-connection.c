@@ -254,7 +254,6 @@ int redmutex_connect(redmutex_t **rmp, const char *path,
 	saved = errno;
 	pthread_mutex_unlock(&rm->mutex);
 	if (error < 0) {
-		rm_error_note(NULL, error, "%s", redmutex_error_text(rm));
 		destroy(rm);
 		errno = saved;
 		return error;

@@ -96,5 +96,5 @@ int rm_error_note(const struct redmutex *rm, int error, const char *format, ...)
 
 const char *redmutex_error_text(const redmutex_t *rm)
 {
-	return last.rm == rm ? last.text : "";
+	return rm == NULL || rm == last.rm ? last.text : "";
 }

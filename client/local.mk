@@ -20,8 +20,6 @@ client_libredmutex_la_SOURCES = \
 	client/libredmutex-error.c \
 	client/libredmutex-lease.c \
 	client/libredmutex-request.c
-# The body of redmutex_synchronize() may be left by a C++ exception: the lock goes back all the same.
-client_libredmutex_la_CFLAGS = $(AM_CFLAGS) -fexceptions
 client_libredmutex_la_LIBADD = proto/libproto.la
 client_libredmutex_la_LDFLAGS = -no-undefined -version-info $(REDMUTEX_VERSION_INFO) \
 	-Wl,--version-script=$(top_srcdir)/client/libredmutex.sym

@@ -24,7 +24,8 @@
  * gone when they return. They must not leave by longjmp() or an exception.
  *
  * Threads. One connection may be used by several threads at once. One of those that wait reads for
- * all. redmutex_close() is the exception: no other thread may be inside a call then.
+ * all. redmutex_close() is the exception: no other thread may be inside a call then. A thread must
+ * not be cancelled while it is inside a call.
  *
  * fork(). A child must not use its parent's connection: every call closes the child's copy of the
  * descriptor and returns REDMUTEX_EFORKED. As long as a child has neither called the library nor
@@ -297,7 +298,7 @@ REDMUTEX_EXPORT const char *redmutex_error_name(int error);
 
 /*
  * redmutex_error_text - the daemon's own words for the last blocking call that failed
- * @rm: the connection, or NULL after redmutex_connect()
+ * @rm: the connection, or NULL for whatever failed last, redmutex_connect() above all
  *
  * It says which store, which limit and why. The string belongs to the calling thread and stands
  * until that thread's next call; "" when there are no words, then redmutex_strerror() must do.
@@ -510,7 +511,8 @@ REDMUTEX_EXPORT int redmutex_ping(redmutex_t *rm);
  * @arg: for body
  * @result: out: what body returned; untouched when it was not called; may be NULL
  *
- * The lock is released however body is left, also by a C++ exception or pthread_exit().
+ * The lock is released also when body ends its thread by pthread_exit(). It must not leave by
+ * longjmp() or an exception: C++ programs acquire in a constructor and release in a destructor.
  * Return: 0; REDMUTEX_EUNLOCK_FAIL when the lock was lost while body ran (it has run, and *result
  * is set); what redmutex_acquire() returned when body was not called; or what redmutex_release()
  * returned. Since: 0.1
