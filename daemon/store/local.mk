@@ -7,5 +7,7 @@ daemon_store_libstore_la_SOURCES = \
 	daemon/store/memory.h \
 	daemon/store/open.c \
 	daemon/store/open.h \
+	daemon/store/quorum.c \
+	daemon/store/quorum.h \
 	daemon/store/url.c \
 	daemon/store/url.h
