@@ -19,7 +19,7 @@ die()
 
 # ---------------------------------------------------------------------- packages
 # A row a package of Debian 12 and 13: its name, and how to see that what it brings is there, from
-# whatever source: cmd COMMAND, pc PKG-CONFIG-MODULE, hdr HEADER, lib LIBRARY.
+# whatever source: cmd COMMAND, pc PKG-CONFIG-MODULE, hdr HEADER, clang SANITIZERS.
 packages_build='
 gcc                cmd gcc
 libc6-dev          hdr stdlib.h
@@ -44,9 +44,15 @@ check              pc  check
 g++                cmd g++
 binutils           cmd nm
 "
+# The version of clang is in the name of what its sanitizers and its fuzzer need.
+case $(. /etc/os-release 2>/dev/null && echo "${VERSION_ID:-}") in
+13) clang_rt=libclang-rt-19-dev ;;
+*) clang_rt=libclang-rt-14-dev ;;
+esac
 packages_ci="$packages_test
 git                cmd git
 clang              cmd clang
+$clang_rt clang fuzzer,address,undefined
 clang-format       cmd clang-format
 clang-tidy         cmd clang-tidy
 cppcheck           cmd cppcheck
@@ -66,6 +72,10 @@ is_there()
 	case $1 in
 	cmd) command -v "$2" >/dev/null ;;
 	pc) command -v pkg-config >/dev/null && pkg-config --exists "$2" ;;
+	clang)
+		echo 'int LLVMFuzzerTestOneInput(void); int LLVMFuzzerTestOneInput(void) { return 0; }' |
+			clang -fsanitize="$2" -x c -o /dev/null - 2>/dev/null
+		;;
 	hdr) command -v gcc >/dev/null && echo "#include <$2>" | gcc -E - >/dev/null 2>&1 ;;
 	esac
 }
