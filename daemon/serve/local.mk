@@ -1,1 +1,28 @@
 # SPDX-License-Identifier: MIT
+noinst_LTLIBRARIES += daemon/serve/libserve.la
+daemon_serve_libserve_la_CFLAGS = $(AM_CFLAGS) $(LIBEVENT_CFLAGS)
+daemon_serve_libserve_la_LIBADD = $(LIBEVENT_LIBS)
+daemon_serve_libserve_la_SOURCES = \
+	daemon/serve/buffer.c \
+	daemon/serve/buffer.h \
+	daemon/serve/command.c \
+	daemon/serve/command.h \
+	daemon/serve/list.c \
+	daemon/serve/list.h \
+	daemon/serve/listener.c \
+	daemon/serve/listener.h \
+	daemon/serve/look.c \
+	daemon/serve/look.h \
+	daemon/serve/owner.c \
+	daemon/serve/owner.h \
+	daemon/serve/peer.c \
+	daemon/serve/peer.h \
+	daemon/serve/server.c \
+	daemon/serve/server.h \
+	daemon/serve/server_private.h \
+	daemon/serve/session.c \
+	daemon/serve/session.h \
+	daemon/serve/stats.c \
+	daemon/serve/stats.h \
+	daemon/serve/user.c \
+	daemon/serve/user.h

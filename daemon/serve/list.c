@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/* LIST: a walk through the table. */
+#include "config.h"
+
+#include "serve/list.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/table.h"
+#include "proto/name.h"
+#include "serve/look.h"
+#include "serve/server_private.h"
+#include "serve/session.h"
+#include "util/alloc.h"
+
+enum {
+	LIST_LOOKS = 16,	 /* questions to stores at a time */
+	LIST_STEP_MUTEXES = 256, /* looked at in one step, whatever becomes of them */
+};
+
+/* A question about one mutex. */
+struct look {
+	struct ask ask;
+	struct list *list;
+	struct mutex *mutex; /* borrowed; certain while it is asked; NULL: not in use */
+};
+
+struct list {
+	struct call *call;
+	struct table_cursor cursor;
+	bool cursor_open;
+	bool cancelled;
+	size_t next_section; /* families come last */
+	int64_t n_items;
+	char pattern[PROTO_NAME_MAX + 1];
+	unsigned n_looks;
+	struct look looks[LIST_LOOKS];
+};
+
+static void look_done(struct ask *ask);
+
+bool list_open(struct call *call, struct span pattern)
+{
+	struct list *list = calloc(1, sizeof(*list));
+
+	if (!list)
+		return false;
+	list->call = call;
+	memcpy(list->pattern, pattern.at, pattern.len);
+	for (unsigned i = 0; i < LIST_LOOKS; i++)
+		list->looks[i].list = list;
+	table_cursor_open(call->session->server->table, &list->cursor);
+	list->cursor_open = true;
+	call->list = list;
+	TAILQ_INSERT_TAIL(&call->session->listings, call, listing_entry);
+	server_mark_ready(call->session->server, call->session);
+	return true;
+}
+
+static void list_close_cursor(struct list *list)
+{
+	if (list->cursor_open)
+		table_cursor_close(&list->cursor);
+	list->cursor_open = false;
+}
+
+/* Nothing of it is asked any more, and its call is answered. */
+static void list_free(struct list *list)
+{
+	struct call *call = list->call;
+
+	free(list);
+	call->list = NULL;
+	call_free(call);
+}
+
+/* It will produce nothing more. */
+static void list_end(struct list *list)
+{
+	list_close_cursor(list);
+	TAILQ_REMOVE(&list->call->session->listings, list->call, listing_entry);
+}
+
+void list_cancel(struct call *call)
+{
+	struct list *list = call->list;
+
+	list_end(list);
+	list->cancelled = true;
+	if (list->n_looks == 0)
+		list_free(list);
+}
+
+static bool list_wants(const struct list *list, const char *name)
+{
+	const struct span pattern = {list->pattern, strlen(list->pattern)};
+	const struct span span = {name, strlen(name)};
+
+	return pattern.len == 0 || pattern_matches(pattern, span);
+}
+
+/* Members of a family are told of when somebody holds them or waits; others are always there. */
+static bool mutex_in_use(const struct mutex *mutex)
+{
+	return !mutex_section(mutex)->family || mutex_state(mutex) != MUTEX_FREE ||
+	       mutex_n_waiters(mutex) > 0;
+}
+
+static void item_begin(struct list *list, struct reply_writer *w, const char *name)
+{
+	session_line_begin(list->call->session, w, call_tag(list->call), "ITEM");
+	reply_word(w, name);
+	list->n_items++;
+}
+
+static void list_mutex(struct list *list, struct mutex *mutex)
+{
+	struct session *session = list->call->session;
+	struct reply_writer w;
+	struct look *look = list->looks;
+
+	if (!list_wants(list, mutex_name(mutex)) || !mutex_in_use(mutex) ||
+	    !server_allows(mutex_section(mutex), session))
+		return;
+	if (mutex_lock(mutex)) {
+		item_begin(list, &w, mutex_name(mutex));
+		look_write_here(session->server, &w, mutex);
+		session_line_end(session, &w);
+		return;
+	}
+	while (look->mutex)
+		look++;
+	memset(&look->ask, 0, sizeof(look->ask));
+	look->ask.done = look_done;
+	look->mutex = mutex;
+	list->n_looks++;
+	mutex_look(mutex, &look->ask);
+}
+
+static void look_done(struct ask *ask)
+{
+	struct look *look = container_of(ask, struct look, ask);
+	struct list *list = look->list;
+	struct session *session = list->call->session;
+	struct mutex *mutex = look->mutex;
+	struct reply_writer w;
+
+	look->mutex = NULL;
+	list->n_looks--;
+	if (list->cancelled) {
+		if (list->n_looks == 0)
+			list_free(list);
+		return;
+	}
+	item_begin(list, &w, mutex_name(mutex));
+	look_write_answer(session->server, &w, mutex, ask);
+	session_line_end(session, &w);
+	server_mark_ready(session->server, session);
+}
+
+/* How many names of the family are in use. */
+static int64_t count_members(struct table *table, const struct section *section)
+{
+	struct table_cursor cursor;
+	struct mutex *mutex;
+	int64_t n = 0;
+
+	table_cursor_open(table, &cursor);
+	while ((mutex = table_cursor_next(&cursor)))
+		n += mutex_section(mutex) == section && mutex_in_use(mutex);
+	table_cursor_close(&cursor);
+	return n;
+}
+
+static void list_family(struct list *list, const struct section *section)
+{
+	struct session *session = list->call->session;
+	struct reply_writer w;
+
+	if (!section->family || !list_wants(list, section->name) ||
+	    !server_allows(section, session))
+		return;
+	item_begin(list, &w, section->name);
+	reply_option(&w, OPTION_FAMILY, "yes");
+	reply_option_number(&w, OPTION_MEMBERS, count_members(session->server->table, section));
+	session_line_end(session, &w);
+}
+
+static void list_finish(struct list *list)
+{
+	struct call *call = list->call;
+	struct reply_writer w;
+
+	session_line_begin(call->session, &w, call_tag(call), "OK");
+	reply_number(&w, list->n_items);
+	session_line_end(call->session, &w);
+	list_end(list);
+	call_answered(call);
+	list_free(list);
+}
+
+bool list_step(struct call *call)
+{
+	struct list *list = call->list;
+	struct table *table = call->session->server->table;
+
+	for (int i = 0; i < LIST_STEP_MUTEXES; i++) {
+		if (session_has_enough(call->session) || list->n_looks == LIST_LOOKS)
+			return true;
+		if (list->cursor_open) {
+			struct mutex *mutex = table_cursor_next(&list->cursor);
+
+			if (mutex)
+				list_mutex(list, mutex);
+			else
+				list_close_cursor(list);
+		} else if (list->next_section < table_n_sections(table)) {
+			list_family(list, table_section_at(table, list->next_section++));
+			return false; /* it had to go through all mutexes */
+		} else {
+			if (list->n_looks == 0)
+				list_finish(list);
+			return true;
+		}
+	}
+	return false;
+}

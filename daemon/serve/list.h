@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REDMUTEXD_SERVE_LIST_H
+#define REDMUTEXD_SERVE_LIST_H
+/*
+ * LIST, produced as it is read: it walks the table with a cursor, asks the store about a few
+ * mutexes at a time, and pauses while its client has enough to read.
+ */
+#include "proto/proto.h"
+
+struct call;
+struct list;
+
+/* Attaches a walk to the call. Return: false when memory is out. */
+bool list_open(struct call *call, struct span pattern);
+/*
+ * list_step - a few items further
+ *
+ * Answers the call when all is told. Return: true when it did, or when only its looks in the store
+ * or its client can bring it further; false when it is worth another step.
+ */
+bool list_step(struct call *call);
+/* Ends it without an answer; it frees itself, and its call, when its looks are back. */
+void list_cancel(struct call *call);
+
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REDMUTEXD_SERVE_LISTENER_H
+#define REDMUTEXD_SERVE_LISTENER_H
+/*
+ * The socket that clients connect to. Bound under a lock file beside it, so that no second daemon
+ * takes the path away from one that lives.
+ */
+#include "conf/conf.h"
+
+struct listener;
+struct server;
+
+/*
+ * listener_bind - take the configured path
+ *
+ * Whatever socket is there is replaced, if no daemon holds the lock file.
+ * Return: 0; or a negative errno, and the reason was logged.
+ */
+int listener_bind(struct server *server, const struct conf *conf, struct listener **out);
+/* Takes a listening socket over that somebody else made; its path is not touched. */
+int listener_adopt(struct server *server, int fd, struct listener **out);
+
+/* After a pause for want of descriptors: a client has left. */
+void listener_resume(struct listener *listener);
+
+/* Accepts nothing any more. Removes the socket file, unless it was adopted. Accepts NULL. */
+void listener_close(struct listener *listener);
+
+#endif
