@@ -8,10 +8,25 @@ tests_libredisserver_la_SOURCES = \
 	tests/redis_server.c \
 	tests/redis_server.h
 
+check_LTLIBRARIES += tests/libstorebench.la
+tests_libstorebench_la_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS)
+tests_libstorebench_la_LIBADD = \
+	daemon/store/libstore.la \
+	daemon/core/libcore.la \
+	daemon/util/libutil.la \
+	tests/libredisserver.la \
+	$(LIBEVENT_LIBS) $(HIREDIS_LIBS) $(CHECK_LIBS)
+tests_libstorebench_la_SOURCES = \
+	tests/store_bench.c \
+	tests/store_bench.h
+
 store_tests = \
-	tests/check_store_server
+	tests/check_store_server \
+	tests/check_store_verbs
 check_PROGRAMS += $(store_tests)
 TESTS += $(store_tests)
 
 tests_check_store_server_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_check_store_server_LDADD = tests/libredisserver.la $(CHECK_LIBS)
+tests_check_store_verbs_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS)
+tests_check_store_verbs_LDADD = tests/libstorebench.la

@@ -4,11 +4,13 @@
 
 #include "store/open.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "store/memory.h"
+#include "store/redis.h"
 #include "store/url.h"
 #include "util/alloc.h"
 
@@ -95,10 +97,6 @@ bool store_settings_check(const struct store_settings *settings, char *why, size
 	if (!url_parse(&url, settings->url, why, size))
 		return false;
 	good = store_check_login(settings, &url, why, size);
-	if (good && url.scheme != URL_LOCAL) {
-		snprintf(why, size, "only local: is supported yet");
-		good = false;
-	}
 	url_deinit(&url);
 	return good;
 }
@@ -106,6 +104,17 @@ bool store_settings_check(const struct store_settings *settings, char *why, size
 struct store *store_open(const struct store_env *env, const struct store_settings *settings,
 			 struct store_listener *listener)
 {
-	(void)settings;
-	return memory_open(env, listener);
+	struct store *store;
+	struct url url;
+	char why[256];
+	bool good = url_parse(&url, settings->url, why, sizeof(why));
+
+	assert(good);
+	(void)good;
+	if (url.scheme == URL_LOCAL)
+		store = memory_open(env, listener);
+	else
+		store = redis_open(env, settings, &url, listener);
+	url_deinit(&url);
+	return store;
 }

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REDMUTEXD_STORE_CONN_H
+#define REDMUTEXD_STORE_CONN_H
+/*
+ * One connection to one Redis server: connecting, bytes out, replies in. Knows nothing of what is
+ * said over it; link.h and watch.h do.
+ *
+ * Of hiredis only the parser is used. Its asynchronous half would own the socket, the buffers and
+ * the queue of what is in flight, by rules that differ between the versions that are about; here
+ * they are needed in our own hands: one write a turn, no blocking look-up of names, a deadline for
+ * every answer, and to know what was written when a connection ends.
+ */
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <hiredis/hiredis.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "store/open.h"
+#include "store/resolve.h"
+#include "store/resp.h"
+
+struct conn;
+
+/* Where a server listens: a Unix socket's path, or a host (name or number) and a port. */
+struct conn_address {
+	const char *path; /* NULL: TCP */
+	const char *host;
+	int port;
+};
+
+/* What its owner hears. Each may call conn_close() and what else there is, but conn_deinit(). */
+struct conn_class {
+	/* The server can be written to. */
+	void (*opened)(struct conn *conn);
+	/* One reply, which is freed when this returns. */
+	void (*reply)(struct conn *conn, const redisReply *reply);
+	/* It ended by itself, or never began; nothing is open any more. */
+	void (*closed)(struct conn *conn, const char *why);
+};
+
+enum conn_state { CONN_CLOSED, CONN_RESOLVING, CONN_CONNECTING, CONN_OPEN };
+
+struct conn {
+	const struct conn_class *class;
+	const struct store_env *env;
+	enum conn_state state;
+	int fd;
+	unsigned generation; /* counts openings, to notice an end from below */
+	bool established;    /* the owner is content: no connect timeout any more */
+	int64_t timeout_ms;
+	struct resolver resolver;
+	struct addrinfo *addresses, *next_address; /* of the host; owned */
+	unsigned skip;				   /* begin with a later one: the first hung */
+	struct event read_event, write_event, timer;
+	redisReader *reader;
+	struct resp out;   /* the owner appends to it and calls conn_flush() */
+	uint64_t n_writes; /* calls of write(2), for the tests */
+	char why[256];
+};
+
+void conn_init(struct conn *conn, const struct store_env *env, const struct conn_class *class);
+/* Closes it without a word to its owner. */
+void conn_deinit(struct conn *conn);
+
+/*
+ * conn_open - connect
+ * @timeout_ms: from now until conn_established()
+ *
+ * The answer is opened() or closed(), possibly from in here. The address is not kept.
+ */
+void conn_open(struct conn *conn, const struct conn_address *address, int64_t timeout_ms);
+/* Whatever has to be said first has been said and answered: the timeout of conn_open() is off. */
+void conn_established(struct conn *conn);
+/* Writes what is in conn->out, in one write(2) if the kernel takes it. May call closed(). */
+void conn_flush(struct conn *conn);
+/* Reads what has arrived already. May call reply() and closed(). */
+void conn_poll(struct conn *conn);
+/*
+ * Ends it without a word to its owner. What was not sent yet never will be; what has arrived at the
+ * server may still be carried out.
+ */
+void conn_close(struct conn *conn);
+/* Ends it and calls closed(). */
+void conn_fail(struct conn *conn, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Time may have passed: whoever has to know is told before anything is decided. */
+static inline void store_env_turn(const struct store_env *env)
+{
+	if (env->turn)
+		env->turn(env->arg);
+}
+
+#endif

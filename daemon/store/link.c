@@ -1,0 +1,733 @@
+/* SPDX-License-Identifier: MIT */
+/* A connection for commands, kept up for as long as it is there. */
+#include "config.h"
+
+#include "store/link.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/alloc.h"
+#include "util/log.h"
+
+enum {
+	BACKOFF_FIRST_MS = 20,
+	BACKOFF_MAX_MS = 1000,
+	BACKOFF_LASTING_MS = 2000,
+	/* A connection that lasted so long was a good one: begin with short pauses again. */
+	BACKOFF_FORGIVE_US = 1000000,
+	/*
+	 * If the server does not let us end a lost connection, its commands are taken for dead when
+	 * the server has answered on the next one for so long: it reads all of its connections in
+	 * every turn of its own, and we sent a reset, so only the network can still keep them.
+	 */
+	DOUBT_US = 60 * 1000000,
+};
+
+enum link_step {
+	STEP_AUTH,
+	STEP_SELECT,
+	STEP_SETNAME,
+	STEP_ID,
+	STEP_INFO_SERVER,
+	STEP_INFO_REPLICATION,
+	STEP_INFO_MEMORY,
+	STEP_KILL,
+	STEP_SCRIPT, /* and up: SCRIPT LOAD */
+};
+
+static const char *const step_names[] = {
+	[STEP_AUTH] = "AUTH",	     [STEP_SELECT] = "SELECT",	  [STEP_SETNAME] = "CLIENT SETNAME",
+	[STEP_ID] = "CLIENT ID",     [STEP_INFO_SERVER] = "INFO", [STEP_INFO_REPLICATION] = "INFO",
+	[STEP_INFO_MEMORY] = "INFO", [STEP_KILL] = "CLIENT KILL", [STEP_SCRIPT] = "SCRIPT LOAD",
+};
+
+/* What is kept in op->private while the op is here. */
+enum { OP_LISTENS_BITS = 2, OP_LISTENS_MASK = 3, OP_HASH_BITS = 24 };
+
+static void link_connect(struct link *link);
+
+static struct link *link_of(struct conn *conn)
+{
+	return container_of(conn, struct link, conn);
+}
+
+static int64_t link_now_us(const struct link *link)
+{
+	return clock_now_us(link->setup->env->clock);
+}
+
+/* ------------------------------------------------------------------ answers */
+
+static bool link_settled(struct link *link)
+{
+	if (link->doubt.open && link->doubt.over_us <= link_now_us(link))
+		link->doubt.open = false;
+	return !link->doubt.open;
+}
+
+static void link_answer(struct link *link, struct store_op *op)
+{
+	op->settled = link_settled(link);
+	link->setup->class->done(link, op);
+}
+
+/* Answers REFUSED or UNKNOWN. */
+static void link_answer_failure(struct link *link, struct store_op *op, enum store_status status,
+				bool lasting, const char *why)
+{
+	snprintf(link->text, sizeof(link->text), "%s: %s", link->setup->name, why);
+	op->status = status;
+	op->lasting = lasting;
+	op->fence = 0;
+	op->pttl_ms = -2;
+	op->contenders = -1;
+	op->receivers = -1;
+	op->holder = NULL;
+	op->text = link->text;
+	link_answer(link, op);
+}
+
+/* The same for a whole list, which is emptied; what done() submits meanwhile is not touched. */
+static bool link_answer_all(struct link *link, struct link_ops *ops, enum store_status status,
+			    bool lasting, const char *why)
+{
+	struct link_ops now = TAILQ_HEAD_INITIALIZER(now);
+	bool any = !TAILQ_EMPTY(ops);
+
+	TAILQ_CONCAT(&now, ops, entry);
+	while (!TAILQ_EMPTY(&now)) {
+		struct store_op *op = TAILQ_FIRST(&now);
+
+		TAILQ_REMOVE(&now, op, entry);
+		link_answer_failure(link, op, status, lasting, why);
+	}
+	return any;
+}
+
+/* ------------------------------------------------------------------ down and up again */
+
+static void link_retry_cb(evutil_socket_t fd, short what, void *arg)
+{
+	struct link *link = arg;
+
+	(void)fd;
+	(void)what;
+	store_env_turn(link->setup->env);
+	link_connect(link);
+}
+
+static void link_retry_in(struct link *link, int64_t ms)
+{
+	struct timeval delay = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+
+	event_add(&link->retry_timer, &delay);
+}
+
+/* Half of the pause is certain, the other half is chance: daemons should not come all at once. */
+static void link_retry_later(struct link *link)
+{
+	int64_t pause_ms = link->lasting ? BACKOFF_LASTING_MS : link->backoff_ms;
+	uint16_t chance;
+
+	link->setup->env->entropy->fill(link->setup->env->entropy, &chance, sizeof(chance));
+	link_retry_in(link, pause_ms / 2 + chance % (pause_ms / 2 + 1));
+	link->backoff_ms *= 2;
+	if (link->backoff_ms > BACKOFF_MAX_MS)
+		link->backoff_ms = BACKOFF_MAX_MS;
+}
+
+/* The connection ended with commands in flight: they may yet be carried out. */
+static void link_doubt(struct link *link)
+{
+	if (link->doubt.open) {
+		/* Two of them: there is no one connection any more whose end would settle it. */
+		link->doubt.client_id = 0;
+	} else {
+		link->doubt.client_id = link->client_id;
+		memcpy(link->doubt.run_id, link->run_id, sizeof(link->run_id));
+	}
+	link->doubt.open = true;
+	link->doubt.over_us = CLOCK_NEVER;
+}
+
+/* The one way down. The connection is closed already. */
+static void link_set_down(struct link *link, const char *why, bool lasting)
+{
+	bool was_up = link->state == LINK_UP || link->state == LINK_DRAINING;
+	int64_t now_us = link_now_us(link);
+	char text[LINK_TEXT_SIZE];
+
+	assert(link->conn.state == CONN_CLOSED && link->state != LINK_DOWN);
+	snprintf(text, sizeof(text), "%s", why);
+	memcpy(link->last_failure, text, sizeof(text));
+	link->state = LINK_DOWN;
+	link->failed = true;
+	link->lasting = lasting;
+	if (was_up) {
+		link->setup->stats->disconnects++;
+		if (now_us - link->up_since_us >= BACKOFF_FORGIVE_US)
+			link->backoff_ms = BACKOFF_FIRST_MS;
+	}
+	link_retry_later(link);
+	if (link->doubt.open)
+		link->doubt.over_us = CLOCK_NEVER;
+	if (!TAILQ_EMPTY(&link->sent))
+		link_doubt(link);
+	/* Those were declined for want of a script: nobody has carried them out, they wait again.
+	 */
+	TAILQ_CONCAT(&link->again, &link->waiting, entry);
+	TAILQ_CONCAT(&link->waiting, &link->again, entry);
+	link->setup->class->down(link, text, lasting);
+	link_answer_all(link, &link->sent, STORE_UNKNOWN, false, text);
+	/* An attempt failed: that is the answer to who waited for it. */
+	if (!was_up)
+		link_answer_all(link, &link->waiting, STORE_REFUSED, lasting, text);
+}
+
+static void link_fail(struct link *link, const char *why, bool lasting)
+{
+	conn_close(&link->conn);
+	link_set_down(link, why, lasting);
+}
+
+/* Lets what is in flight be answered, and writes no more. */
+static void link_drain(struct link *link, const char *why)
+{
+	if (link->state != LINK_UP)
+		return;
+	link->state = LINK_DRAINING;
+	snprintf(link->last_failure, sizeof(link->last_failure), "%s", why);
+}
+
+/* Closes a connection that is being drained when its last answer has come. */
+static void link_end_drained(struct link *link)
+{
+	if (link->state == LINK_DRAINING && TAILQ_EMPTY(&link->sent))
+		link_fail(link, link->last_failure, false);
+}
+
+void link_reconnect(struct link *link)
+{
+	link_drain(link, "it is to be reached anew");
+	link->lasting = false;
+	link->backoff_ms = BACKOFF_FIRST_MS;
+	if (link->state == LINK_DOWN)
+		link_retry_in(link, 0);
+}
+
+/* ------------------------------------------------------------------ what comes first */
+
+static void link_connect(struct link *link)
+{
+	const char *why = "its address is not known";
+	const struct conn_address *address = link->setup->class->where(link, &why);
+
+	assert(link->state == LINK_DOWN);
+	link->state = LINK_CONNECTING;
+	if (address)
+		conn_open(&link->conn, address, link->setup->connect_timeout_ms);
+	else
+		link_set_down(link, why, false);
+}
+
+static void link_ask(struct link *link, unsigned step, size_t n_words, const char *const words[])
+{
+	struct resp *out = &link->conn.out;
+
+	link->steps[link->n_steps++] = (uint8_t)step;
+	if (step >= STEP_SCRIPT) {
+		script_write_load(out, step - STEP_SCRIPT);
+		return;
+	}
+	resp_command(out, n_words);
+	for (size_t i = 0; i < n_words; i++)
+		resp_text(out, words[i]);
+}
+
+#define LINK_ASK(link, step, ...)                                                                  \
+	link_ask(link, step, sizeof((const char *[]){__VA_ARGS__}) / sizeof(const char *),         \
+		 (const char *[]){__VA_ARGS__})
+
+static void link_opened(struct conn *conn)
+{
+	struct link *link = link_of(conn);
+	unsigned n_auth;
+	char text[LINK_TEXT_SIZE];
+
+	link->n_steps = link->step = 0;
+	link->client_id = 0;
+	link->run_id[0] = link->history[0] = '\0';
+	link->is_replica = false;
+	link->maxmemory = 0;
+	link->maxmemory_policy[0] = '\0';
+	link->old_version = false;
+	link->missing = 0;
+	memset(&link->names, 0, sizeof(link->names));
+	if (!login_write(&link->setup->login, &conn->out, &n_auth, text, sizeof(text))) {
+		link_fail(link, text, true);
+		return;
+	}
+	if (n_auth)
+		link->steps[link->n_steps++] = STEP_AUTH;
+	if (link->setup->db > 0) {
+		snprintf(text, sizeof(text), "%d", link->setup->db);
+		LINK_ASK(link, STEP_SELECT, "SELECT", text);
+	}
+	LINK_ASK(link, STEP_SETNAME, "CLIENT", "SETNAME", "redmutexd");
+	LINK_ASK(link, STEP_ID, "CLIENT", "ID");
+	LINK_ASK(link, STEP_INFO_SERVER, "INFO", "server");
+	LINK_ASK(link, STEP_INFO_REPLICATION, "INFO", "replication");
+	LINK_ASK(link, STEP_INFO_MEMORY, "INFO", "memory");
+	for (unsigned id = 0; id < N_SCRIPTS; id++)
+		link_ask(link, STEP_SCRIPT + id, 0, NULL);
+	conn_flush(conn);
+}
+
+/* The value of "field:value\r\n" in what INFO says; cut to size, empty if it is not there. */
+static void info_field(const char *info, const char *field, char *value, size_t size)
+{
+	size_t len = strlen(field);
+	const char *line = info;
+
+	value[0] = '\0';
+	while (line && !(strncmp(line, field, len) == 0 && line[len] == ':')) {
+		line = strchr(line, '\n');
+		if (line)
+			line++;
+	}
+	if (line)
+		snprintf(value, size, "%.*s", (int)strcspn(line + len + 1, "\r\n"), line + len + 1);
+}
+
+static void link_read_info(struct link *link, unsigned step, const char *info)
+{
+	char value[32];
+
+	switch (step) {
+	case STEP_INFO_SERVER:
+		info_field(info, "run_id", link->run_id, sizeof(link->run_id));
+		info_field(info, "redis_version", value, sizeof(value));
+		link->old_version = *value && atoi(value) < 6;
+		break;
+	case STEP_INFO_REPLICATION:
+		info_field(info, "role", value, sizeof(value));
+		link->is_replica = strcmp(value, "slave") == 0;
+		info_field(info, "master_replid", link->history, sizeof(link->history));
+		break;
+	case STEP_INFO_MEMORY:
+		info_field(info, "maxmemory", value, sizeof(value));
+		link->maxmemory = atoll(value);
+		info_field(info, "maxmemory_policy", link->maxmemory_policy,
+			   sizeof(link->maxmemory_policy));
+		break;
+	}
+}
+
+/* Can we do without what this step asked for? Then locks work, with less certainty or speed. */
+static bool link_step_may_be_denied(unsigned step)
+{
+	return step != STEP_AUTH && step != STEP_SELECT;
+}
+
+/* Return: false when the link went down. */
+static bool link_step_error(struct link *link, unsigned step, const char *error)
+{
+	enum server_error class = server_error_classify(error);
+	char text[LINK_TEXT_SIZE];
+
+	switch (class) {
+	case SERVER_ERROR_NO_COMMAND:
+	case SERVER_ERROR_DENIED:
+		if (link_step_may_be_denied(step) && strncmp(error, "DENIED", 6) != 0) {
+			link->missing |= 1U << (step < STEP_SCRIPT ? step : STEP_SCRIPT);
+			return true;
+		}
+		/* fall through */
+	case SERVER_ERROR_LOGIN:
+		link_fail(link, error, true);
+		return false;
+	case SERVER_ERROR_OTHER:
+		if (step == STEP_KILL) /* "ERR No such client" */
+			link->doubt.open = false;
+		if (step == STEP_KILL || step == STEP_SETNAME)
+			return true;
+		snprintf(text, sizeof(text), "while connecting: %s", error);
+		link_fail(link, text, step == STEP_AUTH || step == STEP_SELECT);
+		return false;
+	default:
+		link_fail(link, error, false);
+		return false;
+	}
+}
+
+static void link_set_up(struct link *link)
+{
+	conn_established(&link->conn);
+	link->state = LINK_UP;
+	link->up_since_us = link_now_us(link);
+	link->lasting = false;
+	link->setup->stats->connects++;
+	if (link->doubt.open)
+		link->doubt.over_us = link->up_since_us + DOUBT_US;
+	link->setup->class->up(link);
+	link->failed = false;
+}
+
+/* Everything was answered. Makes sure of an earlier connection's end first, if that is open. */
+static void link_steps_done(struct link *link)
+{
+	char id[24];
+
+	if (link->is_replica) {
+		link_fail(link, "it is a replica, not a master", false);
+		return;
+	}
+	if (link->doubt.open && link->doubt.run_id[0] && link->run_id[0]) {
+		if (strcmp(link->doubt.run_id, link->run_id) != 0) {
+			link->doubt.open = false; /* that process is no more */
+		} else if (link->doubt.client_id > 0 && link->steps[link->step - 1] != STEP_KILL) {
+			snprintf(id, sizeof(id), "%lld", (long long)link->doubt.client_id);
+			link->n_steps = link->step = 0;
+			LINK_ASK(link, STEP_KILL, "CLIENT", "KILL", "ID", id);
+			conn_flush(&link->conn);
+			return;
+		}
+	}
+	link_set_up(link);
+}
+
+static void link_step_reply(struct link *link, const redisReply *reply)
+{
+	unsigned step = link->steps[link->step++];
+	bool is_text = reply->type == REDIS_REPLY_STRING || reply->type == REDIS_REPLY_STATUS;
+
+	if (reply->type == REDIS_REPLY_ERROR) {
+		if (!link_step_error(link, step, reply->str))
+			return;
+	} else if (step == STEP_ID && reply->type == REDIS_REPLY_INTEGER) {
+		link->client_id = reply->integer;
+	} else if (step == STEP_KILL) {
+		link->doubt.open = false; /* ended now, or gone before */
+	} else if (step >= STEP_SCRIPT && is_text && reply->len == SCRIPT_SHA_LEN) {
+		memcpy(link->names.sha[step - STEP_SCRIPT], reply->str, SCRIPT_SHA_LEN);
+	} else if (is_text) {
+		link_read_info(link, step, reply->str);
+	}
+	if (link->step == link->n_steps)
+		link_steps_done(link);
+}
+
+/* ------------------------------------------------------------------ commands */
+
+static void link_deadline_cb(evutil_socket_t fd, short what, void *arg);
+
+/* Wakes up for the first deadline, if no wake-up is set: at most one timer a timeout's length. */
+static void link_arm_deadline(struct link *link, int64_t now_us)
+{
+	struct store_op *first = TAILQ_FIRST(&link->sent);
+	struct timeval delay;
+	int64_t left_us;
+
+	if (!first)
+		first = TAILQ_FIRST(&link->again);
+	if (!first)
+		first = TAILQ_FIRST(&link->waiting);
+	if (!first || event_pending(&link->deadline_timer, EV_TIMEOUT, NULL))
+		return;
+	left_us = first->deadline_us > now_us ? first->deadline_us - now_us : 0;
+	delay.tv_sec = left_us / 1000000;
+	delay.tv_usec = left_us % 1000000;
+	event_add(&link->deadline_timer, &delay);
+}
+
+void link_submit(struct link *link, struct store_op *op, unsigned hash)
+{
+	uintptr_t kept = hash & ((1U << OP_HASH_BITS) - 1);
+
+	op->private = (void *)(kept << OP_LISTENS_BITS);
+	op->submitted_us = link_now_us(link);
+	op->deadline_us = op->submitted_us + link->setup->command_timeout_ms * 1000;
+	TAILQ_INSERT_TAIL(&link->waiting, op, entry);
+	link_arm_deadline(link, op->submitted_us);
+}
+
+static bool link_is_late(const struct link_ops *ops, int64_t now_us)
+{
+	return !TAILQ_EMPTY(ops) && TAILQ_FIRST(ops)->deadline_us <= now_us;
+}
+
+/* The deadlines of those that are not written, of which none is earlier than that before it. */
+static void link_refuse_late(struct link *link, struct link_ops *ops, int64_t now_us)
+{
+	char text[LINK_TEXT_SIZE];
+
+	while (link_is_late(ops, now_us)) {
+		struct store_op *op = TAILQ_FIRST(ops);
+
+		TAILQ_REMOVE(ops, op, entry);
+		link->setup->stats->timeouts++;
+		if (link->failed)
+			snprintf(text, sizeof(text), "%s", link->last_failure);
+		else
+			snprintf(text, sizeof(text), "not connected within %lld ms",
+				 (long long)link->setup->command_timeout_ms);
+		link_answer_failure(link, op, STORE_REFUSED, link->lasting, text);
+	}
+}
+
+static void link_deadline_cb(evutil_socket_t fd, short what, void *arg)
+{
+	struct link *link = arg;
+	char text[LINK_TEXT_SIZE];
+	int64_t now_us;
+
+	(void)fd;
+	(void)what;
+	store_env_turn(link->setup->env);
+	/* Perhaps it is we who are late: what has arrived has arrived. */
+	if (link_is_late(&link->sent, link_now_us(link)))
+		conn_poll(&link->conn);
+	now_us = link_now_us(link);
+	if (link_is_late(&link->sent, now_us)) {
+		link->setup->stats->timeouts++;
+		snprintf(text, sizeof(text), "no answer within %lld ms",
+			 (long long)link->setup->command_timeout_ms);
+		link_fail(link, text, false);
+	}
+	link_refuse_late(link, &link->again, now_us);
+	link_refuse_late(link, &link->waiting, now_us);
+	link_arm_deadline(link, now_us);
+}
+
+static uintptr_t op_hash(const struct store_op *op)
+{
+	return (uintptr_t)op->private >> OP_LISTENS_BITS;
+}
+
+static enum link_listens op_listens(const struct store_op *op)
+{
+	return (enum link_listens)((uintptr_t)op->private & OP_LISTENS_MASK);
+}
+
+/* Notes whether the server will count us among the channel's listeners, for when it answers. */
+static void link_note_listens(struct link *link, struct store_op *op)
+{
+	uintptr_t kept = (uintptr_t)op->private & ~(uintptr_t)OP_LISTENS_MASK;
+
+	if (op->verb == STORE_REPLACE || op->verb == STORE_EXTEND || op->want)
+		kept |= link->setup->class->listens(link, op->key->channel);
+	op->private = (void *)kept;
+}
+
+static void link_write(struct link *link, struct link_ops *ops, bool whole)
+{
+	struct store_op *op;
+
+	while ((op = TAILQ_FIRST(ops))) {
+		TAILQ_REMOVE(ops, op, entry);
+		link_note_listens(link, op);
+		script_write(&link->conn.out, op, &link->names, link->setup->env->daemon_id, whole);
+		op->written = true;
+		TAILQ_INSERT_TAIL(&link->sent, op, entry);
+		link->setup->stats->commands++;
+	}
+}
+
+bool link_flush(struct link *link)
+{
+	if (link->state == LINK_UP &&
+	    (!TAILQ_EMPTY(&link->again) || !TAILQ_EMPTY(&link->waiting))) {
+		uint64_t disconnects = link->setup->stats->disconnects;
+
+		link_write(link, &link->again, true);
+		link_write(link, &link->waiting, false);
+		conn_flush(&link->conn);
+		return link->setup->stats->disconnects != disconnects;
+	}
+	if (link->state == LINK_DRAINING && TAILQ_EMPTY(&link->sent)) {
+		link_end_drained(link);
+		return true;
+	}
+	/* It will not be better soon: waiting is of no use. */
+	if (link->state == LINK_DOWN && link->lasting)
+		return link_answer_all(link, &link->waiting, STORE_REFUSED, true,
+				       link->last_failure);
+	return false;
+}
+
+static void link_count_reply(struct link *link, const struct store_op *op)
+{
+	struct store_stats *stats = link->setup->stats;
+	int64_t latency_us = link_now_us(link) - op->submitted_us;
+	unsigned bucket = 0, last = sizeof(stats->latency_buckets) / sizeof(uint64_t) - 1;
+
+	while (bucket < last && latency_us > (int64_t)64 << bucket)
+		bucket++;
+	stats->latency_buckets[bucket]++;
+	stats->latency_us_sum += (uint64_t)latency_us;
+	stats->replies++;
+}
+
+/*
+ * The script is not there. Written once more, whole: nothing has been carried out. But if there are
+ * others for the same key in flight behind it, they may have overtaken it, and so it is not. (The
+ * same hash is enough to be careful.)
+ */
+static void link_no_script(struct link *link, struct store_op *op, const char *error)
+{
+	struct store_op *other;
+
+	TAILQ_FOREACH (other, &link->sent, entry) {
+		if (op_hash(other) == op_hash(op)) {
+			link_answer_failure(link, op, STORE_REFUSED, false, error);
+			return;
+		}
+	}
+	op->written = false;
+	TAILQ_INSERT_TAIL(&link->again, op, entry);
+}
+
+static void link_op_error(struct link *link, struct store_op *op, const char *error)
+{
+	link->setup->stats->errors++;
+	switch (server_error_classify(error)) {
+	case SERVER_ERROR_NO_SCRIPT:
+		link->setup->stats->errors--;
+		link_no_script(link, op, error);
+		break;
+	case SERVER_ERROR_BUSY:
+		link_answer_failure(link, op, STORE_REFUSED, false, error);
+		break;
+	case SERVER_ERROR_REPLICA:
+		link_drain(link, error);
+		link_answer_failure(link, op, STORE_REFUSED, false, error);
+		break;
+	case SERVER_ERROR_LOGIN:
+		link_drain(link, error); /* the password file may have a new one */
+					 /* fall through */
+	case SERVER_ERROR_DENIED:
+	case SERVER_ERROR_NO_COMMAND:
+		link->setup->class->denied(link, error);
+		link_answer_failure(link, op, STORE_REFUSED, true, error);
+		break;
+	case SERVER_ERROR_OTHER:
+		log_warning("%s: unexpected error: %s", link->setup->name, error);
+		link_answer_failure(link, op, STORE_UNKNOWN, false, error);
+		break;
+	}
+}
+
+/* Takes ourselves out of a number of listeners. Return: -1 when that can't be done. */
+static int64_t link_others(int64_t n, enum link_listens before, enum link_listens now)
+{
+	if (n <= 0)
+		return n;
+	if (before == LINK_UNSURE || before != now)
+		return n > 1 ? n - 1 : -1;
+	return before == LINK_LISTENS ? n - 1 : n;
+}
+
+static void link_op_reply(struct link *link, const redisReply *reply)
+{
+	struct store_op *op = TAILQ_FIRST(&link->sent);
+	enum link_listens before = op_listens(op);
+
+	TAILQ_REMOVE(&link->sent, op, entry);
+	link_count_reply(link, op);
+	if (reply->type == REDIS_REPLY_ERROR) {
+		link_op_error(link, op, reply->str);
+		return;
+	}
+	op->lasting = false;
+	op->text = NULL;
+	if (!script_read(op, reply)) {
+		log_warning("%s: an answer that makes no sense to a command of kind %d",
+			    link->setup->name, op->verb);
+		link_answer_failure(link, op, STORE_UNKNOWN, false,
+				    "it answered what makes no sense");
+		return;
+	}
+	if (op->contenders > 0 || op->receivers > 0) {
+		enum link_listens now = link->setup->class->listens(link, op->key->channel);
+
+		op->contenders = link_others(op->contenders, before, now);
+		op->receivers = link_others(op->receivers, before, now);
+	}
+	link_answer(link, op);
+}
+
+static void link_reply(struct conn *conn, const redisReply *reply)
+{
+	struct link *link = link_of(conn);
+
+	if (link->state == LINK_CONNECTING) {
+		link_step_reply(link, reply);
+	} else if (TAILQ_EMPTY(&link->sent)) {
+		link_fail(link,
+			  reply->type == REDIS_REPLY_ERROR ? reply->str
+							   : "an answer to nothing that was asked",
+			  false);
+	} else {
+		link_op_reply(link, reply);
+		link_end_drained(link);
+	}
+}
+
+static void link_closed(struct conn *conn, const char *why)
+{
+	link_set_down(link_of(conn), why, false);
+}
+
+static const struct conn_class link_conn_class = {
+	.opened = link_opened,
+	.reply = link_reply,
+	.closed = link_closed,
+};
+
+/* ------------------------------------------------------------------ birth and end */
+
+void link_missing(const struct link *link, char *text, size_t size)
+{
+	const char *last = "";
+
+	text[0] = '\0';
+	for (unsigned step = 0; step <= STEP_SCRIPT; step++) {
+		size_t len = strlen(text);
+
+		if (!(link->missing & 1U << step) || strcmp(step_names[step], last) == 0)
+			continue;
+		last = step_names[step];
+		snprintf(text + len, size - len, "%s%s", len > 0 ? ", " : "", last);
+	}
+}
+
+void link_init(struct link *link, const struct link_setup *setup)
+{
+	*link = (struct link){.setup = setup, .backoff_ms = BACKOFF_FIRST_MS};
+	TAILQ_INIT(&link->waiting);
+	TAILQ_INIT(&link->again);
+	TAILQ_INIT(&link->sent);
+	conn_init(&link->conn, setup->env, &link_conn_class);
+	event_assign(&link->retry_timer, setup->env->base, -1, 0, link_retry_cb, link);
+	event_assign(&link->deadline_timer, setup->env->base, -1, 0, link_deadline_cb, link);
+	link_retry_in(link, 0);
+}
+
+void link_deinit(struct link *link)
+{
+	static const char why[] = "no longer used";
+
+	conn_deinit(&link->conn);
+	event_del(&link->retry_timer);
+	event_del(&link->deadline_timer);
+	if (!TAILQ_EMPTY(&link->sent))
+		link_doubt(link);
+	link_answer_all(link, &link->sent, STORE_UNKNOWN, false, why);
+	link_answer_all(link, &link->again, STORE_REFUSED, false, why);
+	link_answer_all(link, &link->waiting, STORE_REFUSED, false, why);
+	event_del(&link->deadline_timer); /* set again by what was submitted meanwhile */
+	assert(TAILQ_EMPTY(&link->waiting));
+}

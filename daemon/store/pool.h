@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REDMUTEXD_STORE_POOL_H
+#define REDMUTEXD_STORE_POOL_H
+/* Several links to one server. All ops for one key take the same link, so that they stay in order.
+ */
+#include "store/link.h"
+
+struct pool {
+	struct link *links;
+	unsigned n_links;
+};
+
+/* @setup: borrowed */
+void pool_init(struct pool *pool, const struct link_setup *setup, unsigned n_links);
+/* Answers what is open. */
+void pool_deinit(struct pool *pool);
+
+void pool_submit(struct pool *pool, struct store_op *op);
+/* Return: whether any op was answered from in here. */
+bool pool_flush(struct pool *pool);
+/* See link_reconnect(). */
+void pool_reconnect(struct pool *pool);
+
+#endif

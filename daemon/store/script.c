@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What each verb of a store is in Redis.
+ *
+ * For a key K: the keys K (the lock), {K}:holder (who holds it, if announced), {K}:fence (the
+ * counter, with `fence = yes`) and the channel {K}:free; if K has a hash tag of its own, K:holder
+ * and so on. K is used as RedMutex uses it: a plain string with an expiry.
+ *
+ *	at connect	AUTH, SELECT, CLIENT SETNAME, CLIENT ID, CLIENT KILL ID (only of connections
+ *			that were lost with commands in flight), INFO, SCRIPT LOAD
+ *	all but check	EVALSHA, EVAL; by these:
+ *	acquire		GET and SET of K; with fences TIME, GET and SET of {K}:fence; when announced
+ *			SET of {K}:holder; if it is taken PTTL of K, PUBLISH to {K}:free
+ *	plain acquire	SET of K, without a script
+ *	replace		GET and SET of K, SET or DEL of {K}:holder; with fences TIME, GET and SET of
+ *			{K}:fence; PTTL of K, PUBSUB NUMSUB of {K}:free
+ *	release		GET of K, DEL of K and {K}:holder, PUBLISH to {K}:free
+ *	extend		GET and PEXPIRE of K, PEXPIRE of {K}:holder, PUBSUB NUMSUB of {K}:free
+ *	check		GET of K, without a script
+ *	look		GET and PTTL of K, GET of {K}:holder, PUBLISH to {K}:free
+ *	break		DEL of K and {K}:holder, PUBLISH to {K}:free
+ *	raise		GET and SET of {K}:fence (for majorities of servers only)
+ *	messages	SUBSCRIBE, UNSUBSCRIBE and PING on a connection of their own, {K}:free
+ *
+ * As an ACL rule for keys and channels that begin with "orders:":
+ *
+ *	~orders:* ~{orders:*}:* &{orders:*}:* +auth +select +client|setname +client|id +client|kill
+ *	+info +script|load +evalsha +eval +get +set +del +pttl +pexpire +time +publish
+ *	+pubsub|numsub +subscribe +unsubscribe +ping
+ *
+ * CLIENT, INFO, SCRIPT, PUBLISH, PUBSUB and SUBSCRIBE may be refused: locks work without, but what
+ * they are for (certainty after lost connections, warnings, shorter commands, quick wake-ups) does
+ * not.
+ *
+ * The scripts answer an array whose first member is how it went: 0 done, 1 another value stands
+ * there, 2 nothing stands there. Whatever may fail stands before the first write, so that an error
+ * means that nothing was changed; the first write is the one to the lock, which a server that is
+ * out of memory refuses. The others to follow are of the same kind, and so are not refused then.
+ */
+#include "config.h"
+
+#include "store/script.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum script_outcome { SCRIPT_DONE, SCRIPT_HELD, SCRIPT_GONE };
+
+/*
+ * A counter that is not used expires, so that families of mutexes do not fill a server for ever.
+ * After a week the server's clock alone gives a larger fence than any that was handed out before:
+ * the counter is ahead of the clock only by grants at more than a million a second, or after the
+ * clock was set back, and then by less than a week, we trust; and the floor of the daemons that
+ * have seen a fence goes on in any case.
+ */
+enum { FENCE_TTL_MS = 7 * 24 * 3600 * 1000, FENCE_TTL_LEASES = 10 };
+
+/*
+ * Leaves the next fence in `fence`. Lua's numbers are doubles: beyond 2^53 adding one does nothing,
+ * and %.0f is what prints all digits of one. KEYS[3]: the counter.
+ */
+#define LUA_NEXT_FENCE(floor)                                                                      \
+	"local fence = 0\n"                                                                        \
+	"if " floor " ~= '' then\n"                                                                \
+	"  local now = redis.call('TIME')\n"                                                       \
+	"  local last = tonumber(redis.call('GET', KEYS[3]) or 0) or 0\n"                          \
+	"  fence = math.max(last + 1, now[1] * 1000000 + now[2], " floor " + 1)\n"                 \
+	"  if fence >= 9007199254740992 then\n"                                                    \
+	"    return redis.error_reply('FENCE the counter ' .. KEYS[3] .. ' is out of range')\n"    \
+	"  end\n"                                                                                  \
+	"  fence = string.format('%.0f', fence)\n"                                                 \
+	"end\n"
+
+#define LUA_SET_FENCE(ttl)                                                                         \
+	"if fence ~= 0 then\n"                                                                     \
+	"  redis.call('SET', KEYS[3], fence, 'PX', " ttl ")\n"                                     \
+	"end\n"
+
+/* Leaves the number of receivers in `got`: an ACL may refuse this, and only this. */
+#define LUA_WANT(channel, id)                                                                      \
+	"local got = -1\n"                                                                         \
+	"if " channel " ~= '' then\n"                                                              \
+	"  got = redis.pcall('PUBLISH', " channel ", 'want ' .. " id ")\n"                         \
+	"  if type(got) ~= 'number' then got = -1 end\n"                                           \
+	"end\n"
+
+/* Leaves the number of subscribers in `others`. */
+#define LUA_OTHERS(channel) "local others = redis.pcall('PUBSUB', 'NUMSUB', " channel ")[2] or -1\n"
+
+static const char *const scripts[N_SCRIPTS] = {
+	/* ARGV: value, ttl, floor or '', ttl of the counter, announcement or '', channel or '', id
+	 */
+	[SCRIPT_ACQUIRE] =
+		"local there = redis.call('GET', KEYS[1])\n"
+		"if there and there ~= ARGV[1] then\n" LUA_WANT(
+			"ARGV[6]",
+			"ARGV[7]") "return {1, redis.call('PTTL', KEYS[1]), got}\n"
+				   "end\n" LUA_NEXT_FENCE("ARGV[3]") "redis.call('SET', KEYS[1], "
+								     "ARGV[1], 'PX', "
+								     "ARGV[2])\n" LUA_SET_FENCE(
+									     "ARGV[4]") "if "
+											"ARGV[5] "
+											"~= '' "
+											"then\n"
+											"  "
+											"redis."
+											"call('SET'"
+											", "
+											"KEYS[2], "
+											"redis."
+											"sha1hex("
+											"ARGV[1]) "
+											".. ' ' .. "
+											"ARGV[5],\n"
+											"          "
+											"   'PX', "
+											"ARGV[2])\n"
+											"end\n"
+											"return "
+											"{0, "
+											"fence}\n",
+	/* ARGV: value, next, ttl, floor or '', ttl of the counter, announcement or '', channel */
+	[SCRIPT_REPLACE] =
+		"local there = redis.call('GET', KEYS[1])\n"
+		"if not there then return {2} end\n"
+		"if there ~= ARGV[1] and there ~= ARGV[2] then\n"
+		"  return {1, redis.call('PTTL', KEYS[1])}\n"
+		"end\n" LUA_NEXT_FENCE("ARGV[4]") "redis.call('SET', KEYS[1], ARGV[2], 'PX', "
+						  "ARGV[3])\n" LUA_SET_FENCE(
+							  "ARGV[5]") "if ARGV[6] ~= '' then\n"
+								     "  redis.call('SET', KEYS[2], "
+								     "redis.sha1hex(ARGV[2]) .. ' "
+								     "' .. ARGV[6],\n"
+								     "             'PX', ARGV[3])\n"
+								     "else\n"
+								     "  redis.call('DEL', "
+								     "KEYS[2])\n"
+								     "end\n" LUA_OTHERS(
+									     "ARGV[7]") "return "
+											"{0, "
+											"fence, "
+											"others}\n",
+	/* ARGV: value, channel, id */
+	[SCRIPT_RELEASE] = "local there = redis.call('GET', KEYS[1])\n"
+			   "if not there then return {2} end\n"
+			   "if there ~= ARGV[1] then return {1} end\n"
+			   "redis.call('DEL', KEYS[1], KEYS[2])\n"
+			   "redis.pcall('PUBLISH', ARGV[2], 'free ' .. ARGV[3])\n"
+			   "return {0}\n",
+	/* ARGV: value, ttl, channel */
+	[SCRIPT_EXTEND] = "local there = redis.call('GET', KEYS[1])\n"
+			  "if not there then return {2} end\n"
+			  "if there ~= ARGV[1] then return {1} end\n"
+			  "redis.call('PEXPIRE', KEYS[1], ARGV[2])\n"
+			  "redis.call('PEXPIRE', KEYS[2], ARGV[2])\n" LUA_OTHERS(
+				  "ARGV[3]") "return {0, 0, others}\n",
+	/* ARGV: channel or '', id. What was announced is of this lock only if it bears its mark. */
+	[SCRIPT_LOOK] =
+		"local there = redis.call('GET', KEYS[1])\n"
+		"if not there then return {2} end\n"
+		"local text = redis.pcall('GET', KEYS[2])\n"
+		"if type(text) ~= 'string' or\n"
+		"   string.sub(text, 1, 41) ~= redis.sha1hex(there) .. ' ' then\n"
+		"  text = ' '\n"
+		"end\n" LUA_WANT("ARGV[1]", "ARGV[2]") "return {1, redis.call('PTTL', KEYS[1]), "
+						       "got, string.sub(text, 42)}\n",
+	/* ARGV: channel, id */
+	[SCRIPT_BREAK] = "if redis.call('DEL', KEYS[1]) == 0 then return {2} end\n"
+			 "redis.call('DEL', KEYS[2])\n"
+			 "redis.pcall('PUBLISH', ARGV[1], 'free ' .. ARGV[2])\n"
+			 "return {0}\n",
+	/* KEYS: the counter alone. ARGV: floor, ttl of the counter */
+	[SCRIPT_RAISE] =
+		"if (tonumber(redis.call('GET', KEYS[1]) or 0) or 0) < tonumber(ARGV[1]) then\n"
+		"  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n"
+		"end\n"
+		"return {0}\n",
+};
+
+void script_write_load(struct resp *out, enum script_id id)
+{
+	resp_command(out, 3);
+	resp_text(out, "SCRIPT");
+	resp_text(out, "LOAD");
+	resp_text(out, scripts[id]);
+}
+
+/* EVALSHA or EVAL with the lock's keys; n_args more words follow. */
+static void script_write_call(struct resp *out, const struct store_op *op, enum script_id id,
+			      const struct script_names *names, bool whole, size_t n_keys,
+			      size_t n_args)
+{
+	whole = whole || !*names->sha[id];
+	resp_command(out, 3 + n_keys + n_args);
+	resp_text(out, whole ? "EVAL" : "EVALSHA");
+	if (whole)
+		resp_text(out, scripts[id]);
+	else
+		resp_bytes(out, names->sha[id], SCRIPT_SHA_LEN);
+	resp_integer(out, (int64_t)n_keys);
+	if (id == SCRIPT_RAISE) {
+		resp_text(out, op->key->fence);
+		return;
+	}
+	resp_text(out, op->key->key);
+	resp_text(out, op->key->holder);
+	if (n_keys > 2)
+		resp_text(out, op->key->fence);
+}
+
+static int64_t script_fence_ttl_ms(const struct store_op *op)
+{
+	int64_t leases_ms = op->ttl_ms * FENCE_TTL_LEASES;
+
+	return leases_ms > FENCE_TTL_MS ? leases_ms : FENCE_TTL_MS;
+}
+
+/* The last arguments of acquire and replace but one or two. */
+static void script_write_grant(struct resp *out, const struct store_op *op)
+{
+	resp_integer(out, op->ttl_ms);
+	if (op->fenced)
+		resp_integer(out, op->fence_floor);
+	else
+		resp_text(out, "");
+	resp_integer(out, script_fence_ttl_ms(op));
+	resp_text(out, op->announce ? op->announce : "");
+}
+
+void script_write(struct resp *out, const struct store_op *op, const struct script_names *names,
+		  const char *daemon_id, bool whole)
+{
+	const struct store_key *key = op->key;
+	size_t n_keys = op->fenced ? 3 : 2;
+
+	switch (op->verb) {
+	case STORE_ACQUIRE:
+		if (op->plain) {
+			resp_command(out, 6);
+			resp_text(out, "SET");
+			resp_text(out, key->key);
+			resp_text(out, op->value);
+			resp_text(out, "NX");
+			resp_text(out, "PX");
+			resp_integer(out, op->ttl_ms);
+			break;
+		}
+		script_write_call(out, op, SCRIPT_ACQUIRE, names, whole, n_keys, 7);
+		resp_text(out, op->value);
+		script_write_grant(out, op);
+		resp_text(out, op->want ? key->channel : "");
+		resp_text(out, daemon_id);
+		break;
+	case STORE_REPLACE:
+		script_write_call(out, op, SCRIPT_REPLACE, names, whole, n_keys, 7);
+		resp_text(out, op->value);
+		resp_text(out, op->next);
+		script_write_grant(out, op);
+		resp_text(out, key->channel);
+		break;
+	case STORE_RELEASE:
+		script_write_call(out, op, SCRIPT_RELEASE, names, whole, 2, 3);
+		resp_text(out, op->value);
+		resp_text(out, key->channel);
+		resp_text(out, daemon_id);
+		break;
+	case STORE_EXTEND:
+		script_write_call(out, op, SCRIPT_EXTEND, names, whole, 2, 3);
+		resp_text(out, op->value);
+		resp_integer(out, op->ttl_ms);
+		resp_text(out, key->channel);
+		break;
+	case STORE_CHECK:
+		resp_command(out, 2);
+		resp_text(out, "GET");
+		resp_text(out, key->key);
+		break;
+	case STORE_LOOK:
+		script_write_call(out, op, SCRIPT_LOOK, names, whole, 2, 2);
+		resp_text(out, op->want ? key->channel : "");
+		resp_text(out, daemon_id);
+		break;
+	case STORE_BREAK:
+		script_write_call(out, op, SCRIPT_BREAK, names, whole, 2, 2);
+		resp_text(out, key->channel);
+		resp_text(out, daemon_id);
+		break;
+	case STORE_RAISE:
+		script_write_call(out, op, SCRIPT_RAISE, names, whole, 1, 2);
+		resp_integer(out, op->fence_floor);
+		resp_integer(out, FENCE_TTL_MS);
+		break;
+	}
+}
+
+/* ------------------------------------------------------------------ replies */
+
+/* Return: whether member i is there and an integer, or a string of digits. */
+static bool reply_integer(const redisReply *reply, size_t i, int64_t *integer)
+{
+	const redisReply *member;
+	char *end;
+
+	if (i >= reply->elements)
+		return false;
+	member = reply->element[i];
+	if (member->type == REDIS_REPLY_INTEGER) {
+		*integer = member->integer;
+		return true;
+	}
+	if (member->type != REDIS_REPLY_STRING || member->len == 0)
+		return false;
+	*integer = strtoll(member->str, &end, 10);
+	return *end == '\0';
+}
+
+/* SET NX of a plain acquire: a status, or nil when another lock stands there. */
+static bool script_read_plain(struct store_op *op, const redisReply *reply)
+{
+	op->status = reply->type == REDIS_REPLY_NIL ? STORE_HELD : STORE_OK;
+	return reply->type == REDIS_REPLY_NIL || reply->type == REDIS_REPLY_STATUS;
+}
+
+/* The GET of a check. */
+static bool script_read_check(struct store_op *op, const redisReply *reply)
+{
+	if (reply->type == REDIS_REPLY_NIL)
+		op->status = STORE_GONE;
+	else if ((size_t)reply->len == strlen(op->value) &&
+		 memcmp(reply->str, op->value, (size_t)reply->len) == 0)
+		op->status = STORE_OK;
+	else
+		op->status = STORE_HELD;
+	return reply->type == REDIS_REPLY_NIL || reply->type == REDIS_REPLY_STRING;
+}
+
+static bool script_read_held(struct store_op *op, const redisReply *reply)
+{
+	op->status = STORE_HELD;
+	if (op->verb != STORE_ACQUIRE && op->verb != STORE_LOOK)
+		return true;
+	if (!reply_integer(reply, 1, &op->pttl_ms) || !reply_integer(reply, 2, &op->receivers))
+		return false;
+	if (op->verb == STORE_LOOK && reply->elements > 3 &&
+	    reply->element[3]->type == REDIS_REPLY_STRING && reply->element[3]->len > 0)
+		op->holder = reply->element[3]->str;
+	return true;
+}
+
+static bool script_read_done(struct store_op *op, const redisReply *reply)
+{
+	bool grant = op->verb == STORE_ACQUIRE || op->verb == STORE_REPLACE;
+
+	op->status = STORE_OK;
+	if (grant && op->fenced && (!reply_integer(reply, 1, &op->fence) || op->fence < 1))
+		return false;
+	if (op->verb == STORE_REPLACE || op->verb == STORE_EXTEND)
+		return reply_integer(reply, 2, &op->contenders);
+	return true;
+}
+
+bool script_read(struct store_op *op, const redisReply *reply)
+{
+	int64_t outcome;
+
+	op->fence = 0;
+	op->pttl_ms = -2;
+	op->contenders = -1;
+	op->receivers = -1;
+	op->holder = NULL;
+	if (op->verb == STORE_ACQUIRE && op->plain)
+		return script_read_plain(op, reply);
+	if (op->verb == STORE_CHECK)
+		return script_read_check(op, reply);
+	if (reply->type != REDIS_REPLY_ARRAY || !reply_integer(reply, 0, &outcome))
+		return false;
+	switch (outcome) {
+	case SCRIPT_DONE:
+		return script_read_done(op, reply);
+	case SCRIPT_HELD:
+		return script_read_held(op, reply);
+	case SCRIPT_GONE:
+		op->status = STORE_GONE;
+		return true;
+	default:
+		return false;
+	}
+}
