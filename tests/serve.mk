@@ -1,1 +1,19 @@
 # SPDX-License-Identifier: MIT
+# A daemon of a test's own, and clients for it; other rooms' tests link it too.
+check_LTLIBRARIES += tests/libharness.la
+tests_libharness_la_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_libharness_la_LIBADD = $(CHECK_LIBS)
+tests_libharness_la_SOURCES = \
+	tests/harness.c \
+	tests/harness.h
+
+serve_tests = \
+	tests/check_serve_daemon \
+	tests/check_serve_protocol
+check_PROGRAMS += $(serve_tests)
+TESTS += $(serve_tests)
+
+tests_check_serve_daemon_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_check_serve_daemon_LDADD = tests/libharness.la $(CHECK_LIBS)
+tests_check_serve_protocol_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_check_serve_protocol_LDADD = tests/libharness.la $(CHECK_LIBS)

@@ -9,7 +9,6 @@
  * moves any more, and then writes to each client once. Nothing is freed before the turn's end.
  */
 #include "conf/conf.h"
-#include "store/open.h"
 
 struct event_base;
 struct server;
