@@ -44,7 +44,7 @@ own_allowed()
 	core) echo 'core/*|util/*' ;;
 	store) echo 'store/*|core/*|util/*' ;;
 	conf) echo 'conf/*|core/*|store/open.h|util/*|proto/*' ;;
-	serve) echo 'serve/*|conf/*|core/*|util/*|proto/*' ;;
+	serve) echo 'serve/*|conf/*|core/*|store/open.h|util/*|proto/*' ;;
 	main) echo 'serve/*|conf/*|core/*|store/open.h|util/*|proto/*' ;;
 	public) echo '' ;;
 	command) echo 'redmutex.h|client/redmutex.h|cmd.h|client/cmd*.h' ;;
