@@ -486,6 +486,7 @@ static void finish(struct redmutex *rm, struct rm_call *call, struct redmutex_re
 		failed(rm, name, lock, result->error, result->text, failed_arg);
 		pthread_mutex_lock(&rm->mutex);
 	}
+	result->name = ""; /* what it was ends here */
 }
 
 /* One of several lines of an answer. Calls back. */
