@@ -213,7 +213,7 @@ START_TEST(a_client_too_many_hears_why)
 		struct daemon *daemon = daemon_spawn("max_clients = 2", sections);
 		struct client *c = client_connect(daemon), *d = client_connect(daemon), *e;
 
-		say(c, "PING"); /* what waited for the daemon's start is closed by then */
+		say(c, "PING");
 		expect(c, "OK");
 		say(d, "PING");
 		expect(d, "OK");

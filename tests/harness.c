@@ -109,6 +109,7 @@ struct daemon *daemon_spawn(const char *settings, const char *sections)
 {
 	struct daemon *daemon = calloc(1, sizeof(*daemon));
 	long long until_ms = now_ms() + HARNESS_WAIT_MS;
+	char byte;
 	int fd;
 
 	daemon->dir = strdup("/tmp/redmutexd-test-XXXXXX");
@@ -126,6 +127,10 @@ struct daemon *daemon_spawn(const char *settings, const char *sections)
 		}
 		nap();
 	}
+	/* When the end is here it has been forgotten: limits count from 0. */
+	ck_assert_int_eq(write(fd, "QUIT\n", 5), 5);
+	while (read(fd, &byte, 1) > 0)
+		;
 	close(fd);
 	return daemon;
 }
