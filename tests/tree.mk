@@ -2,8 +2,7 @@
 # What holds for the tree as a whole.
 tree_tests = \
 	tests/check_includes.sh \
-	tests/check_manuals.sh
-TESTS += $(tree_tests)
-EXTRA_DIST += \
-	$(tree_tests) \
+	tests/check_manuals.sh \
 	tests/check_units.sh
+TESTS += $(tree_tests)
+EXTRA_DIST += $(tree_tests)
