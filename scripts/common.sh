@@ -182,7 +182,7 @@ configure_build()
 	configured && return 0
 	[ -z "${CC:-}" ] || args+=("CC=$CC")
 	[ -z "${CFLAGS:-}" ] || args+=("CFLAGS=$CFLAGS")
-	echo "configure ${args[*]} ${CONFIGURE_ARGS:-} in $build"
+	echo "configure${args:+ ${args[*]}}${CONFIGURE_ARGS:+ $CONFIGURE_ARGS}, in $build"
 	# shellcheck disable=SC2086 # they are several words
 	(cd "$build" && "$top/configure" -q "${args[@]}" ${CONFIGURE_ARGS:-}) ||
 		die "configure failed; see $build/config.log"
