@@ -9,7 +9,8 @@ tests_libharness_la_SOURCES = \
 
 serve_tests = \
 	tests/check_serve_daemon \
-	tests/check_serve_protocol
+	tests/check_serve_protocol \
+	tests/check_serve_store
 check_PROGRAMS += $(serve_tests)
 TESTS += $(serve_tests)
 
@@ -17,3 +18,5 @@ tests_check_serve_daemon_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_check_serve_daemon_LDADD = tests/libharness.la $(CHECK_LIBS)
 tests_check_serve_protocol_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_check_serve_protocol_LDADD = tests/libharness.la $(CHECK_LIBS)
+tests_check_serve_store_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_check_serve_store_LDADD = tests/libharness.la tests/libredisserver.la $(CHECK_LIBS)

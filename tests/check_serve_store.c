@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: MIT */
+/* The daemon on a real Redis that stops answering, comes back, and is used by others too. */
+#include "config.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "harness.h"
+#include "redis_server.h"
+
+static struct redis_server redis;
+static struct daemon *daemon_;
+static struct client *c, *d;
+
+/* Less than the default, so that tests are short; more than a busy machine takes for an answer. */
+enum { COMMAND_MS = 400 };
+
+static void write_sections(char *out, size_t size)
+{
+	snprintf(out, size,
+		 "[defaults]\nurl = %s\ncommand_timeout_ms = %d\n"
+		 "[mutex a]\nkey = a\nannounce = yes\n[mutex b]\nkey = b\n",
+		 redis.unix_url, COMMAND_MS);
+}
+
+static void setup(void)
+{
+	char sections[400];
+
+	redis_server_start(&redis, false, NULL);
+	write_sections(sections, sizeof(sections));
+	daemon_ = daemon_spawn("", sections);
+	c = client_connect(daemon_);
+	d = client_connect(daemon_);
+}
+
+static void teardown(void)
+{
+	client_close(c);
+	client_close(d);
+	ck_assert_int_eq(daemon_stop(daemon_), 0);
+	redis_server_stop(&redis);
+}
+
+START_TEST(the_store_has_the_lock_string_as_long_as_it_is_held)
+	{
+		char *lock = acquire(c, "a");
+
+		ck_assert_str_eq(redis_server_ask(&redis, "GET a"), lock);
+		say(c, "RELEASE a %s", lock);
+		expect(c, "OK");
+		ck_assert_str_eq(redis_server_ask(&redis, "GET a"), "(nil)");
+		free(lock);
+	}
+END_TEST
+
+START_TEST(info_tells_of_a_lock_elsewhere_what_was_announced)
+	{
+		redis_server_ask(&redis, "SET a somebody PX 60000");
+		say(c, "INFO a");
+		expect(c, "OK locked=true holder=elsewhere waiters=0 ttl=*");
+		/* It counts for the lock whose string has this
+		 * d31186cd71477f85e425102c2cf4f03af15699cc1. */
+		redis_server_ask(&redis, "SET {a}:holder %s",
+				 "d31186cd71477f85e425102c2cf4f03af15699cc "
+				 "host=far pid=7 colour=red user=al%20ice note=%zz uid=3");
+		say(c, "INFO a");
+		expect(c, "OK locked=true holder=elsewhere waiters=0 host=far pid=7 user=al%20ice "
+			  "ttl=*");
+		redis_server_ask(&redis, "DEL a {a}:holder");
+		free(acquire(c, "a note=why%%20not"));
+		ck_assert_ptr_nonnull(
+			strstr(redis_server_ask(&redis, "GET {a}:holder"), "note=why%20not"));
+	}
+END_TEST
+
+START_TEST(break_removes_what_others_put_there)
+	{
+		redis_server_ask(&redis, "SET b somebody");
+		say(c, "ACQUIRE b");
+		expect(c, "ERR already_locked *");
+		say(c, "BREAK b");
+		expect(c, "OK");
+		ck_assert_str_eq(redis_server_ask(&redis, "GET b"), "(nil)");
+	}
+END_TEST
+
+START_TEST(a_value_of_somebody_else_is_told_as_replaced)
+	{
+		free(acquire(c, "a ttl=600"));
+		redis_server_ask(&redis, "SET a somebody");
+		expect(c, "EVENT LOST a * replaced");
+	}
+END_TEST
+
+START_TEST(a_store_that_does_not_answer_is_unavailable_in_time)
+	{
+		long long began;
+
+		say(c, "EXISTS a");
+		expect(c, "OK false");
+		redis_server_pause(&redis);
+		began = now_ms();
+		say(c, "@1 ACQUIRE a");
+		say(c, "@2 EXISTS a");
+		say(c, "@3 INFO b");
+		say(d, "@4 LIST");
+		for (int i = 0; i < 3; i++) {
+			const char *line = expect(c, "@*");
+
+			if (line[1] == '3')
+				ck_assert_str_eq(line,
+						 "@3 OK locked=unknown holder=none waiters=0");
+			else
+				ck_assert_ptr_nonnull(strstr(line, "ERR unavailable "));
+		}
+		expect(d, "@4 ITEM * locked=unknown *");
+		expect(d, "@4 ITEM * locked=unknown *");
+		expect(d, "@4 OK 2");
+		ck_assert_int_le(now_ms() - began, COMMAND_MS + 300);
+		redis_server_resume(&redis);
+	}
+END_TEST
+
+START_TEST(any_open_request_can_be_cancelled)
+	{
+		say(c, "EXISTS a");
+		expect(c, "OK false");
+		redis_server_pause(&redis);
+		say(c, "@e EXISTS a");
+		say(c, "@l LIST");
+		say(c, "@a ACQUIRE b owner=none");
+		say(c, "CANCEL e");
+		expect(c, "@e ERR cancelled *");
+		expect(c, "OK");
+		say(c, "CANCEL l");
+		expect(c, "@l ERR cancelled *");
+		expect(c, "OK");
+		say(c, "CANCEL a");
+		expect(c, "@a ERR cancelled *");
+		expect(c, "OK");
+		redis_server_resume(&redis);
+		/* What it may have brought all the same is given back. */
+		say(c, "ACQUIRE b wait=2000");
+		expect(c, "OK *");
+	}
+END_TEST
+
+START_TEST(quit_does_not_wait_for_long)
+	{
+		long long began;
+
+		free(acquire(c, "a"));
+		redis_server_pause(&redis);
+		began = now_ms();
+		say(c, "QUIT");
+		expect(c, "OK");
+		expect_eof(c);
+		ck_assert_int_le(now_ms() - began, COMMAND_MS + 300);
+		redis_server_resume(&redis);
+		say(d, "ACQUIRE a wait=3000");
+		expect(d, "OK *");
+	}
+END_TEST
+
+START_TEST(a_client_that_dies_while_the_store_is_silent_leaves_nothing)
+	{
+		struct client *e = client_connect(daemon_);
+
+		say(e, "PING");
+		expect(e, "OK");
+		redis_server_pause(&redis);
+		say(e, "@a ACQUIRE a");
+		say(e, "@b ACQUIRE b wait=forever owner=none");
+		client_close(e);
+		say(c, "PING");
+		expect(c, "OK");
+		redis_server_resume(&redis);
+		say(c, "@1 ACQUIRE a wait=3000");
+		say(c, "@2 ACQUIRE b wait=3000");
+		expect(c, "@* OK *");
+		expect(c, "@* OK *");
+	}
+END_TEST
+
+START_TEST(a_release_is_dead_at_once_and_carried_out_when_the_store_is_back)
+	{
+		char *lock = acquire(c, "a");
+
+		redis_server_pause(&redis);
+		say(c, "RELEASE a %s", lock);
+		expect(c, "ERR unavailable *");
+		say(c, "RELEASE a %s", lock);
+		expect(c, "ERR unlock_fail *");
+		redis_server_resume(&redis);
+		say(d, "ACQUIRE a wait=3000");
+		expect(d, "OK *");
+		free(lock);
+	}
+END_TEST
+
+START_TEST(a_stop_releases_what_connections_own_and_keeps_the_rest)
+	{
+		struct client *e = client_connect(daemon_);
+		char sections[400], *kept;
+
+		free(acquire(e, "a"));
+		kept = acquire(e, "b owner=none");
+		kill(daemon_->pid, SIGTERM);
+		expect(e, "EVENT LOST a * shutdown");
+		ck_assert_str_ne(redis_server_ask(&redis, "GET a"), "(nil)");
+		client_close(e);
+		expect_eof(d);
+		ck_assert_int_eq(daemon_await(daemon_), 0);
+		ck_assert_str_eq(redis_server_ask(&redis, "GET a"), "(nil)");
+		ck_assert_str_eq(redis_server_ask(&redis, "GET b"), kept);
+		free(kept);
+		write_sections(sections, sizeof(sections));
+		daemon_ = daemon_spawn("", sections);
+	}
+END_TEST
+
+START_TEST(a_stop_ends_in_two_seconds_without_a_store)
+	{
+		char sections[400];
+		long long began;
+
+		free(acquire(c, "a"));
+		redis_server_pause(&redis);
+		say(d, "@w ACQUIRE b wait=forever");
+		began = now_ms();
+		ck_assert_int_eq(daemon_stop(daemon_), 0);
+		ck_assert_int_le(now_ms() - began, 2000);
+		expect(d, "@w ERR shutting_down *");
+		redis_server_resume(&redis);
+		write_sections(sections, sizeof(sections));
+		daemon_ = daemon_spawn("", sections);
+	}
+END_TEST
+
+START_TEST(the_daemon_starts_without_its_store)
+	{
+		char sections[400];
+
+		ck_assert_int_eq(daemon_stop(daemon_), 0);
+		redis_server_kill(&redis);
+		write_sections(sections, sizeof(sections));
+		daemon_ = daemon_spawn("", sections);
+		client_close(c);
+		c = client_connect(daemon_);
+		say(c, "ACQUIRE a");
+		expect(c, "ERR unavailable *");
+		redis_server_restart(&redis);
+		say(c, "ACQUIRE a wait=3000");
+		expect(c, "OK *");
+	}
+END_TEST
+
+START_TEST(a_reload_moves_to_another_store_at_the_next_release)
+	{
+		struct redis_server other;
+		char *lock = acquire(c, "a"), sections[300];
+
+		redis_server_start(&other, false, NULL);
+		snprintf(sections, sizeof(sections), "[defaults]\nurl = %s\n[mutex a]\nkey = a\n",
+			 other.unix_url);
+		say(d, "@w ACQUIRE a wait=forever");
+		daemon_reload(daemon_, "", sections, "read again");
+		ck_assert_str_eq(redis_server_ask(&redis, "GET a"), lock);
+		say(c, "RELEASE a %s", lock);
+		expect(c, "OK");
+		expect(d, "@w OK *");
+		ck_assert_str_eq(redis_server_ask(&redis, "GET a"), "(nil)");
+		ck_assert_str_ne(redis_server_ask(&other, "GET a"), "(nil)");
+		free(lock);
+		client_close(d);
+		d = client_connect(daemon_);
+		ck_assert_int_eq(daemon_stop(daemon_), 0);
+		redis_server_stop(&other);
+		write_sections(sections, sizeof(sections));
+		daemon_ = daemon_spawn("", sections);
+	}
+END_TEST
+
+static Suite *store_suite(void)
+{
+	Suite *suite = suite_create("serve_store");
+	TCase *tcase = tcase_create("redis");
+
+	tcase_set_timeout(tcase, 20);
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_add_test(tcase, the_store_has_the_lock_string_as_long_as_it_is_held);
+	tcase_add_test(tcase, info_tells_of_a_lock_elsewhere_what_was_announced);
+	tcase_add_test(tcase, break_removes_what_others_put_there);
+	tcase_add_test(tcase, a_value_of_somebody_else_is_told_as_replaced);
+	tcase_add_test(tcase, a_store_that_does_not_answer_is_unavailable_in_time);
+	tcase_add_test(tcase, any_open_request_can_be_cancelled);
+	tcase_add_test(tcase, quit_does_not_wait_for_long);
+	tcase_add_test(tcase, a_client_that_dies_while_the_store_is_silent_leaves_nothing);
+	tcase_add_test(tcase, a_release_is_dead_at_once_and_carried_out_when_the_store_is_back);
+	tcase_add_test(tcase, a_stop_releases_what_connections_own_and_keeps_the_rest);
+	tcase_add_test(tcase, a_stop_ends_in_two_seconds_without_a_store);
+	tcase_add_test(tcase, the_daemon_starts_without_its_store);
+	tcase_add_test(tcase, a_reload_moves_to_another_store_at_the_next_release);
+	suite_add_tcase(suite, tcase);
+	return suite;
+}
+
+int main(void)
+{
+	SRunner *runner;
+	int n_failed;
+
+	if (!redis_server_installed()) {
+		fputs("there is no redis-server to run\n", stderr);
+		return 77;
+	}
+	runner = srunner_create(store_suite());
+	srunner_run_all(runner, CK_ENV);
+	n_failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
