@@ -9,7 +9,7 @@ tests_libredisserver_la_SOURCES = \
 	tests/redis_server.h
 
 check_LTLIBRARIES += tests/libstorebench.la
-tests_libstorebench_la_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS)
+tests_libstorebench_la_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
 tests_libstorebench_la_LIBADD = \
 	daemon/store/libstore.la \
 	daemon/core/libcore.la \
@@ -17,10 +17,13 @@ tests_libstorebench_la_LIBADD = \
 	tests/libredisserver.la \
 	$(LIBEVENT_LIBS) $(HIREDIS_LIBS) $(CHECK_LIBS)
 tests_libstorebench_la_SOURCES = \
+	tests/fake_redis.c \
+	tests/fake_redis.h \
 	tests/store_bench.c \
 	tests/store_bench.h
 
 store_tests = \
+	tests/check_store_link \
 	tests/check_store_server \
 	tests/check_store_verbs
 check_PROGRAMS += $(store_tests)
@@ -30,3 +33,5 @@ tests_check_store_server_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_check_store_server_LDADD = tests/libredisserver.la $(CHECK_LIBS)
 tests_check_store_verbs_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS)
 tests_check_store_verbs_LDADD = tests/libstorebench.la
+tests_check_store_link_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
+tests_check_store_link_LDADD = tests/libstorebench.la
