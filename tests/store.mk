@@ -24,14 +24,23 @@ tests_libstorebench_la_SOURCES = \
 
 store_tests = \
 	tests/check_store_link \
+	tests/check_store_redis \
 	tests/check_store_server \
-	tests/check_store_verbs
+	tests/check_store_url \
+	tests/check_store_verbs \
+	tests/check_store_watch
 check_PROGRAMS += $(store_tests)
 TESTS += $(store_tests)
 
-tests_check_store_server_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
-tests_check_store_server_LDADD = tests/libredisserver.la $(CHECK_LIBS)
-tests_check_store_verbs_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS)
-tests_check_store_verbs_LDADD = tests/libstorebench.la
 tests_check_store_link_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
 tests_check_store_link_LDADD = tests/libstorebench.la
+tests_check_store_redis_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
+tests_check_store_redis_LDADD = tests/libstorebench.la
+tests_check_store_server_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
+tests_check_store_server_LDADD = tests/libstorebench.la
+tests_check_store_url_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
+tests_check_store_url_LDADD = tests/libstorebench.la
+tests_check_store_verbs_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
+tests_check_store_verbs_LDADD = tests/libstorebench.la
+tests_check_store_watch_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
+tests_check_store_watch_LDADD = tests/libstorebench.la

@@ -590,8 +590,14 @@ static void link_no_script(struct link *link, struct store_op *op, const char *e
 	TAILQ_INSERT_TAIL(&link->again, op, entry);
 }
 
-static void link_op_error(struct link *link, struct store_op *op, const char *error)
+static void link_op_error(struct link *link, struct store_op *op, const char *whole)
 {
+	char error[LINK_TEXT_SIZE];
+	const char *tail =
+		strstr(whole, " script: "); /* which line of which: of no use to people */
+
+	snprintf(error, sizeof(error), "%.*s", tail ? (int)(tail - whole) : (int)strlen(whole),
+		 whole);
 	link->setup->stats->errors++;
 	switch (server_error_classify(error)) {
 	case SERVER_ERROR_NO_SCRIPT:

@@ -98,6 +98,7 @@ malformed:
 	return false;
 }
 
+/* Faults do not show the url: where it is wrong, what looks like a port may be a password. */
 static bool url_parse_redis(struct url *url, const char *text, char *why, size_t size)
 {
 	const char *end = text + strcspn(text, "/?#"),
@@ -110,7 +111,7 @@ static bool url_parse_redis(struct url *url, const char *text, char *why, size_t
 	if (*host == '[') {
 		host_end = memchr(host, ']', (size_t)(end - host));
 		if (!host_end) {
-			snprintf(why, size, "'%s': the ] after the address is missing", url->name);
+			snprintf(why, size, "the ] after the url's address is missing");
 			return false;
 		}
 		host++;
@@ -120,30 +121,27 @@ static bool url_parse_redis(struct url *url, const char *text, char *why, size_t
 		tail = host_end;
 	}
 	if (host == host_end) {
-		snprintf(why, size, "'%s': the host is missing; expected redis://host[:port][/db]",
-			 url->name);
+		snprintf(why, size, "the url's host is missing; expected redis://host[:port][/db]");
 		return false;
 	}
 	url->host = xstrndup(host, (size_t)(host_end - host));
 	url->port = URL_REDIS_PORT;
-	if (tail < end) {
+	if (tail < end)
 		url->port = *tail == ':' ? url_number(tail + 1, end, 65535) : -1;
-		if (url->port < 1) {
-			snprintf(why, size, "'%s': the port must be a number from 1 to 65535%s",
-				 url->name,
-				 strchr(tail + 1, ':') ? " (an IPv6 address stands in [ ])" : "");
-			return false;
-		}
+	if (url->port < 1) {
+		snprintf(why, size,
+			 "the url's port must be a number from 1 to 65535 (an IPv6 address stands "
+			 "in [ ], a password before an @)");
+		return false;
 	}
 	if (*end == '/' && end[1]) {
 		url->db = url_number(end + 1, end + strlen(end), URL_DB_MAX);
 		if (url->db < 0) {
-			snprintf(why, size, "'%s': the database after the / must be a number",
-				 url->name);
+			snprintf(why, size, "the url's database, after the /, must be a number");
 			return false;
 		}
 	} else if (*end && *end != '/') {
-		snprintf(why, size, "'%s': nothing may follow but /db", url->name);
+		snprintf(why, size, "nothing may follow the url's host and port but /db");
 		return false;
 	}
 	return true;

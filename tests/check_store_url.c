@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/* Urls: what is understood, what is refused, and that no password is ever shown. */
+#include "config.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/open.h"
+#include "store/url.h"
+#include "util/alloc.h"
+
+static const struct {
+	const char *text, *name, *host;
+	int port;
+	const char *path;
+	int db;
+	const char *user, *password;
+} good[] = {
+	{"local:", "local:", NULL, 0, NULL, 0, NULL, NULL},
+	{"redis://localhost", "redis://localhost", "localhost", 6379, NULL, 0, NULL, NULL},
+	{"redis://localhost/", "redis://localhost/", "localhost", 6379, NULL, 0, NULL, NULL},
+	{"redis://h:1/15", "redis://h:1/15", "h", 1, NULL, 15, NULL, NULL},
+	{"redis://[::1]", "redis://[::1]", "::1", 6379, NULL, 0, NULL, NULL},
+	{"redis://u:p@[fe80::1]:65535/2", "redis://[fe80::1]:65535/2", "fe80::1", 65535, NULL, 2,
+	 "u", "p"},
+	{"redis://:secret@h", "redis://h", "h", 6379, NULL, 0, NULL, "secret"},
+	{"redis://u@h", "redis://h", "h", 6379, NULL, 0, "u", NULL},
+	{"redis://a%40b:p%3Aq%2f%25%20@h", "redis://h", "h", 6379, NULL, 0, "a@b", "p:q/% "},
+	{"redis://u:p@ss@h", "redis://h", "h", 6379, NULL, 0, "u", "p@ss"},
+	{"unix:///run/redis.sock", "unix:///run/redis.sock", NULL, 0, "/run/redis.sock", 0, NULL,
+	 NULL},
+	{"unix:///a%20b?db=3", "unix:///a%20b?db=3", NULL, 0, "/a b", 3, NULL, NULL},
+};
+
+static void assert_text(const char *text, const char *expected)
+{
+	if (expected)
+		ck_assert_str_eq(text, expected);
+	else
+		ck_assert_ptr_null(text);
+}
+
+START_TEST(a_good_url_is_taken_apart)
+	{
+		struct url url;
+		char why[256] = "";
+
+		ck_assert_msg(url_parse(&url, good[_i].text, why, sizeof(why)), "%s", why);
+		assert_text(url.name, good[_i].name);
+		assert_text(url.host, good[_i].host);
+		assert_text(url.path, good[_i].path);
+		assert_text(url.user, good[_i].user);
+		assert_text(url.password, good[_i].password);
+		ck_assert_int_eq(url.port, good[_i].port);
+		ck_assert_int_eq(url.db, good[_i].db);
+		url_deinit(&url);
+		ck_assert_ptr_null(url.name);
+	}
+END_TEST
+
+static const struct {
+	const char *text, *why; /* a part of it */
+} bad[] = {
+	{"", "missing"},
+	{"http://h", "expected local:, redis://"},
+	{"local:x", "expected local:"},
+	{"redis:localhost", "expected"},
+	{"redis://", "host is missing"},
+	{"redis://secret:secret@", "host is missing"},
+	{"redis://secret:secret@:6379", "host is missing"},
+	{"redis://h:0", "port"},
+	{"redis://h:65536", "port"},
+	{"redis://h:", "port"},
+	{"redis://h:x", "port"},
+	{"redis://fe80::1", "[ ]"},
+	{"redis://[::1", "]"},
+	{"redis://[::1]x", "port"},
+	{"redis://h/x", "database"},
+	{"redis://h/1/2", "database"},
+	{"redis://h/-1", "database"},
+	{"redis://h?db=1", "/db"},
+	{"redis://h#1", "/db"},
+	{"redis://u:secret%zz@h", "percent"},
+	{"redis://u:secret%00@h", "percent"},
+	{"redis://u:secret%4", "port"},
+	{"redis://h\x01", "ASCII"},
+	{"redis://h\xc3\xa9", "ASCII"},
+	{"unix://path", "absolute"},
+	{"unix:///p?x=1", "?db="},
+	{"unix:///p?db=", "?db="},
+	{"unix:///p%", "%25"},
+	{"rediss://u:secret@h", "TLS"},
+	{"redis-sentinel://h:1/m", "Sentinel"},
+	{"redis-cluster://h:1", "Cluster"},
+	{"redis://u:secret@a redis://b", "several"},
+};
+
+START_TEST(a_bad_url_is_refused_with_a_reason_and_no_password)
+	{
+		struct store_settings settings = {.url = xstrdup(bad[_i].text)};
+		char why[256] = "";
+
+		ck_assert(!store_settings_check(&settings, why, sizeof(why)));
+		ck_assert_msg(strstr(why, bad[_i].why) != NULL, "'%s': %s", bad[_i].text, why);
+		ck_assert_msg(strstr(why, "secret") == NULL, "%s", why);
+		store_settings_deinit(&settings);
+	}
+END_TEST
+
+START_TEST(a_path_that_no_socket_can_have_is_refused)
+	{
+		char text[256] = "unix:///", why[256];
+		struct url url;
+
+		memset(text + 8, 'x', URL_PATH_MAX);
+		ck_assert(!url_parse(&url, text, why, sizeof(why)));
+		text[7 + URL_PATH_MAX] = '\0';
+		ck_assert(url_parse(&url, text, why, sizeof(why)));
+		url_deinit(&url);
+	}
+END_TEST
+
+static bool check(const char *url, const char *username, const char *password_file)
+{
+	struct store_settings settings = {
+		.url = xstrdup(url),
+		.username = username ? xstrdup(username) : NULL,
+		.password_file = password_file ? xstrdup(password_file) : NULL,
+	};
+	char why[256];
+	bool is_good = store_settings_check(&settings, why, sizeof(why));
+
+	store_settings_deinit(&settings);
+	return is_good;
+}
+
+START_TEST(who_we_are_is_said_in_one_place)
+	{
+		ck_assert(check("redis://h", NULL, NULL));
+		ck_assert(check("redis://h", NULL, "/f"));
+		ck_assert(check("redis://h", "u", "/f"));
+		ck_assert(check("redis://u@h", NULL, "/f"));
+		ck_assert(!check("redis://u:p@h", NULL, "/f"));
+		ck_assert(!check("redis://u:p@h", "v", NULL));
+		ck_assert(!check("redis://u@h", NULL, NULL));
+		ck_assert(!check("redis://h", "u", NULL));
+		ck_assert(check("local:", "u", "/f"));
+	}
+END_TEST
+
+START_TEST(settings_are_the_same_only_if_all_of_them_are)
+	{
+		struct store_settings a = {.url = xstrdup("redis://h"), .pool_size = 2}, b;
+
+		store_settings_copy(&b, &a);
+		ck_assert(store_settings_equal(&a, &b));
+		b.password_file = xstrdup("/f");
+		ck_assert(!store_settings_equal(&a, &b));
+		store_settings_deinit(&b);
+		store_settings_copy(&b, &a);
+		b.pool_size++;
+		ck_assert(!store_settings_equal(&a, &b));
+		store_settings_deinit(&b);
+		store_settings_deinit(&a);
+	}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("store_url");
+	TCase *tcase = tcase_create("url");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_loop_test(tcase, a_good_url_is_taken_apart, 0, sizeof(good) / sizeof(good[0]));
+	tcase_add_loop_test(tcase, a_bad_url_is_refused_with_a_reason_and_no_password, 0,
+			    sizeof(bad) / sizeof(bad[0]));
+	tcase_add_test(tcase, a_path_that_no_socket_can_have_is_refused);
+	tcase_add_test(tcase, who_we_are_is_said_in_one_place);
+	tcase_add_test(tcase, settings_are_the_same_only_if_all_of_them_are);
+	suite_add_tcase(suite, tcase);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
