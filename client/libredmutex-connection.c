@@ -430,6 +430,7 @@ int rm_receive(struct redmutex *rm, bool block, int64_t deadline_us)
 	saved = errno;
 	pthread_mutex_lock(&rm->mutex);
 
+	rm->in_more = n == (ssize_t)(sizeof(rm->in) - rm->in_end);
 	if (n > 0) {
 		rm->in_end += (size_t)n;
 		return consume(rm);
@@ -442,9 +443,10 @@ int rm_receive(struct redmutex *rm, bool block, int64_t deadline_us)
 
 int rm_drain(struct redmutex *rm)
 {
-	int error = 0;
+	int error = rm_receive(rm, false, INT64_MAX);
 
-	for (int i = 0; i < DRAIN_READS && error == 0; i++)
+	/* What came in less than it had room for was all that there was. */
+	for (int i = 1; i < DRAIN_READS && error == 0 && rm->in_more; i++)
 		error = rm_receive(rm, false, INT64_MAX);
 	rm_flush(rm);
 	return error == REDMUTEX_ETIMEDOUT ? 0 : error;

@@ -105,6 +105,7 @@ struct redmutex {
 	bool out_broken; /* nothing can be sent any more; there may be something to read */
 	char in[RM_INPUT_SIZE];
 	size_t in_start, in_end;
+	bool in_more; /* the last read filled its room: there may be more */
 
 	struct rm_call **calls;
 	uint32_t n_calls, calls_size;

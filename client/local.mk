@@ -31,3 +31,26 @@ client/redmutex.pc: $(top_srcdir)/client/redmutex.pc.in config.status
 pkgconfig_DATA += client/redmutex.pc
 EXTRA_DIST += client/redmutex.pc.in
 CLEANFILES += client/redmutex.pc
+
+# Against the static library, so that the program in the build tree is the real one and starts fast.
+bin_PROGRAMS += client/redmutex
+client_redmutex_SOURCES = \
+	client/cmd.h \
+	client/cmd_acquire.c \
+	client/cmd_break.c \
+	client/cmd_common.c \
+	client/cmd_exists.c \
+	client/cmd_extend.c \
+	client/cmd_group.c \
+	client/cmd_group.h \
+	client/cmd_info.c \
+	client/cmd_list.c \
+	client/cmd_ping.c \
+	client/cmd_release.c \
+	client/cmd_run.c \
+	client/cmd_stats.c \
+	client/cmd_top.c \
+	client/cmd_wait.c \
+	client/redmutex.c
+client_redmutex_LDADD = client/libredmutex.la
+client_redmutex_LDFLAGS = -static

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REDMUTEX_CMD_H
+#define REDMUTEX_CMD_H
+/* What the subcommands of redmutex(1) share. Each is in a file of its own, and exports its struct
+ * cmd. */
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "client/redmutex.h"
+
+/* Exit statuses that no error of the library stands for. */
+enum {
+	EXIT_DONE = 0,
+	EXIT_FREE = 1, /* `exists` */
+	EXIT_USAGE = 64,
+	EXIT_OS = 71,
+	EXIT_OUTPUT = 74,
+	EXIT_LOST = 76,
+	EXIT_CANNOT_EXECUTE = 126,
+	EXIT_NOT_FOUND = 127,
+	EXIT_SIGNAL = 128, /* and its number */
+};
+
+/* A subcommand. */
+struct cmd {
+	const char *name;
+	const char *usage; /* what follows its name */
+	const char *summary;
+	const char *help; /* its options, a line each; may be NULL */
+	/*
+	 * argv[0] is its name.
+	 * Return: the exit status.
+	 */
+	int (*run)(const struct cmd *cmd, int argc, char **argv);
+};
+
+extern const struct cmd cmd_run, cmd_acquire, cmd_release, cmd_exists, cmd_extend, cmd_info,
+	cmd_list, cmd_stats, cmd_top, cmd_break, cmd_ping;
+
+/* -s, or NULL */
+extern const char *cmd_socket;
+
+/* ---- arguments ---- */
+
+/* The letter that getopt_long() returns for --json; every command that prints data takes it. */
+enum { OPTION_JSON = 256, OPTION_HELP };
+#define CMD_LONG_OPTIONS                                                                           \
+	{"help", no_argument, NULL, OPTION_HELP},                                                  \
+	{                                                                                          \
+		"json", no_argument, NULL, OPTION_JSON                                             \
+	}
+
+/* cmd_arguments - the options of a command that takes none of its own but --json and --help
+ * @min, @max: how many words follow
+ * @json: out; NULL: it prints no data
+ *
+ * Return: the index of the first word, or -1 with *status set: what to exit with.
+ */
+int cmd_arguments(const struct cmd *cmd, int argc, char **argv, int min, int max, bool *json,
+		  int *status);
+
+/* cmd_help - print how a command is used. Return: the exit status. */
+int cmd_help(const struct cmd *cmd);
+/* cmd_usage - say what is wrong with the arguments, and how it is used. Return: EXIT_USAGE. */
+int cmd_usage(const struct cmd *cmd, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* cmd_seconds - "1.5" to milliseconds, rounded up. Return: false when it is no such time. */
+bool cmd_seconds(const char *text, int64_t *ms);
+/* cmd_number - a decimal number from min to max. */
+bool cmd_number(const char *text, int64_t min, int64_t max, int64_t *number);
+
+/* ---- the daemon ---- */
+
+/* cmd_connect - connect, or say why not. Return: 0, or the exit status. */
+int cmd_connect(redmutex_t **rm);
+/*
+ * cmd_failed - say that something failed, and close the connection
+ * @subject: the mutex, or NULL
+ * @text: the daemon's words; "": the error's own
+ *
+ * Return: the exit status.
+ */
+int cmd_failed(redmutex_t *rm, const char *subject, int error, const char *text);
+/* cmd_finish - close the connection, and see that all output was written. Return: exit status. */
+int cmd_finish(redmutex_t *rm, int status);
+
+/* ---- waiting for a lock (run, acquire) ---- */
+
+/* cmd_signals_block - hold all signals that can be held. Return: a signalfd for them, or -1. */
+int cmd_signals_block(sigset_t *old);
+
+/* How to wait. */
+struct cmd_wait {
+	redmutex_t *rm;
+	const char *name;
+	const struct redmutex_acquire_options *options;
+	int signal_fd;
+	/* Called once after the request was sent, to do what there is to do meanwhile; or NULL. */
+	void (*meanwhile)(void *arg);
+	void *arg;
+};
+
+/*
+ * cmd_wait - acquire a lock, while signals are obeyed
+ * @lock: out: the lock
+ * @text: out: the daemon's words for an error
+ * @signo: out: the signal that ended the wait, or 0; then nothing is held
+ *
+ * Return: 0 or an error of the library.
+ */
+int cmd_wait(const struct cmd_wait *wait, struct redmutex_lock *lock, char *text, size_t text_size,
+	     int *signo);
+
+/* ---- output ---- */
+
+void json_string(const char *text);
+/* json_info - an object of what is known of a mutex, without its LF */
+void json_info(const struct redmutex_info *info);
+/* info_holder - a sentence about who holds it; for people */
+void info_holder(const struct redmutex_info *info, char *out, size_t size);
+/* table_head, table_row - mutexes as a table, for people */
+void table_head(void);
+void table_row(const struct redmutex_info *info);
+
+#endif

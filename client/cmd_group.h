@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef REDMUTEX_CMD_GROUP_H
+#define REDMUTEX_CMD_GROUP_H
+/* For `redmutex run`: the command's process group, and the guard that kills it if we can't. */
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * The guard: a process with a copy of the connection, in a session of its own. When `run` ends
+ * without having said so (SIGKILL), it kills the command's group and ends when that is gone; only
+ * then does the daemon see the connection end, and release the lock.
+ */
+struct guard {
+	pid_t pid;   /* 0: there is none */
+	int pipe_fd; /* to it; its end is what it takes for our death */
+};
+
+/*
+ * guard_start - fork the guard
+ * @connection_fd: of which it keeps a copy
+ *
+ * All signals must be blocked. Return: 0, or -1 with errno.
+ */
+int guard_start(struct guard *guard, int connection_fd);
+/* guard_watch - tell it which group to kill. Async-signal-safe. Return: 0, or -1: it is dead. */
+int guard_watch(const struct guard *guard, pid_t group);
+/* guard_stop - tell it that there is nothing left to guard: it ends by itself. */
+void guard_stop(struct guard *guard);
+
+/* What to start. */
+struct command {
+	char **argv;
+	sigset_t signals; /* blocked in the command: those that were blocked in us */
+	bool terminal;	  /* hand the terminal over to it */
+};
+
+/*
+ * group_start - start the command as the leader of a new process group
+ *
+ * It is known to the guard before it runs. Return: 0, or an errno when it could not be executed.
+ */
+int group_start(const struct command *command, const struct guard *guard, pid_t *group);
+/* group_signal - to all of it; it is continued if it is stopped and the signal is to end it */
+void group_signal(pid_t group, int signo);
+/*
+ * group_gone - has it no living member? The dead ones that nobody has reaped yet do not count.
+ */
+bool group_gone(pid_t group);
+
+#endif

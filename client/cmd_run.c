@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * redmutex run: a command under a lock, in a process group of its own. The group ends before the
+ * lease does; see cmd_group.h for what happens when this process is killed.
+ */
+#include "config.h"
+
+#include "client/cmd.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "client/cmd_group.h"
+
+enum {
+	GRACE_MS = 1000,
+	DISCONNECTED_GRACE_MS = 250, /* the daemon keeps the key for 1 s; half of it is for us */
+	EXPIRING_MS = 5000,	     /* or a third of the lease: what the daemon warns at */
+	TICK_MS = 5,		     /* between looks whether a dying group is gone */
+};
+
+struct run {
+	redmutex_t *rm;
+	struct redmutex_lock lock;
+	struct guard guard;
+	int signal_fd;
+
+	struct redmutex_acquire_options options;
+	const char *name;
+	struct command command;
+	int64_t busy_status;
+	int64_t grace_ms;
+	bool ignore_loss;
+
+	pid_t group;	    /* 0: not started */
+	bool ended;	    /* the command itself; the rest of its group may be there */
+	int status;	    /* its exit status, once it has ended */
+	bool announced;	    /* EXPIRING: SIGTERM was sent */
+	bool lost;	    /* LOST */
+	int64_t kill_us;    /* SIGKILL is due then; INT64_MAX: not */
+	bool kill_checks;   /* … unless the lease turns out to have gone on */
+	int64_t wake_us;    /* look at the lease again then */
+	bool terminal_ours; /* it is to be taken back */
+};
+
+/* ---- the lease ---- */
+
+/* The group is to end: gently now, by force at a time. */
+static void end_group(struct run *run, int64_t kill_us)
+{
+	if (run->group > 0)
+		group_signal(run->group, SIGTERM);
+	if (kill_us < run->kill_us)
+		run->kill_us = kill_us;
+}
+
+/* The lease runs out: whatever kept it from being renewed, nothing of ours may outlast it. */
+static void announce(struct run *run, int64_t left_ms)
+{
+	if (run->ignore_loss || run->announced || run->lost)
+		return;
+	run->announced = true;
+	run->kill_checks = true;
+	end_group(run, redmutex_now_us() + left_ms * 1000);
+}
+
+static void on_expiring(redmutex_t *rm, const struct redmutex_event *event, void *arg)
+{
+	struct run *run = arg;
+
+	(void)rm;
+	if (strcmp(event->lock, run->lock.lock) == 0)
+		announce(run, event->left_ms);
+}
+
+static void on_lost(redmutex_t *rm, const struct redmutex_event *event, void *arg)
+{
+	struct run *run = arg;
+	int64_t now_us = redmutex_now_us(), grace_ms = run->grace_ms;
+	bool over =
+		strcmp(event->reason, "expired") == 0 || strcmp(event->reason, "unavailable") == 0;
+	bool hung_up = strcmp(event->reason, "shutdown") == 0 ||
+		       strcmp(event->reason, "disconnected") == 0;
+
+	(void)rm;
+	if (run->lost)
+		return;
+	run->lost = true;
+	if (run->ignore_loss)
+		return;
+	if (!run->ended)
+		fprintf(stderr, "redmutex: %s: the lock was lost: %s\n", event->name,
+			event->reason);
+	run->kill_checks = false;
+	if (over || run->announced)
+		grace_ms = 0;
+	else if (hung_up && grace_ms > DISCONNECTED_GRACE_MS)
+		grace_ms = DISCONNECTED_GRACE_MS;
+	end_group(run, now_us + grace_ms * 1000);
+}
+
+/*
+ * Look at the lease by our own clock too: a daemon that hangs warns of nothing. Half of what is
+ * left is slept through; redmutex_check() asks the daemon whether there is more by now.
+ */
+static void check_lease(struct run *run)
+{
+	int64_t margin_ms = run->lock.ttl_ms / 3 < EXPIRING_MS ? run->lock.ttl_ms / 3 : EXPIRING_MS;
+	int64_t left_ms;
+
+	run->wake_us = INT64_MAX;
+	if (run->lost || run->ignore_loss || run->announced)
+		return;
+	if (redmutex_check(run->rm, run->lock.lock, &left_ms) < 0 && !run->lost)
+		left_ms = 0;
+	if (run->lost || run->announced)
+		return;
+	if (left_ms <= margin_ms) {
+		announce(run, left_ms);
+		return;
+	}
+	run->wake_us = redmutex_now_us() + (left_ms - margin_ms) * 500 + 1000;
+}
+
+/* SIGKILL is due. */
+static void kill_due(struct run *run)
+{
+	int64_t left_ms;
+
+	if (run->kill_checks && redmutex_check(run->rm, run->lock.lock, &left_ms) == 0 &&
+	    left_ms > 0) {
+		run->kill_us = redmutex_now_us() + left_ms * 1000;
+		return;
+	}
+	run->kill_us = INT64_MAX;
+	if (run->group <= 0)
+		return;
+	kill(-run->group, SIGKILL);
+	/* Once more at the next turn: it may have forked meanwhile. */
+	run->kill_us = redmutex_now_us() + TICK_MS * 1000;
+	run->kill_checks = false;
+}
+
+/* ---- the terminal ---- */
+
+/* Standard input and output are one terminal, and we are in its foreground. */
+static bool in_foreground(void)
+{
+	struct stat in, out;
+
+	return isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && fstat(STDIN_FILENO, &in) == 0 &&
+	       fstat(STDOUT_FILENO, &out) == 0 && in.st_rdev == out.st_rdev &&
+	       tcgetpgrp(STDIN_FILENO) == getpgrp();
+}
+
+static void take_terminal(struct run *run)
+{
+	if (run->terminal_ours && tcgetpgrp(STDIN_FILENO) == run->group)
+		tcsetpgrp(STDIN_FILENO, getpgrp());
+}
+
+static void hand_terminal(struct run *run)
+{
+	if (run->terminal_ours && in_foreground())
+		tcsetpgrp(STDIN_FILENO, run->group);
+}
+
+/*
+ * The command was stopped from its terminal: so are we, for the shell to see it. As we go on, what
+ * has happened to the lock meanwhile comes first: a group that must end is not set to work again.
+ */
+static void stop_too(struct run *run, int signo)
+{
+	bool by_terminal = signo == SIGTSTP || signo == SIGTTIN || signo == SIGTTOU;
+
+	if (!by_terminal && !run->terminal_ours)
+		return;
+	take_terminal(run);
+	raise(SIGSTOP);
+	redmutex_dispatch(run->rm);
+	check_lease(run);
+	hand_terminal(run);
+	kill(-run->group, SIGCONT);
+}
+
+/* ---- the command ---- */
+
+static void reap(struct run *run)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0) {
+		if (pid == run->group && WIFSTOPPED(status)) {
+			stop_too(run, WSTOPSIG(status));
+		} else if (pid == run->group) {
+			run->ended = true;
+			run->status = WIFSIGNALED(status) ? EXIT_SIGNAL + WTERMSIG(status)
+							  : WEXITSTATUS(status);
+		} else if (pid == run->guard.pid) {
+			/* Killed by somebody: without one there would be nobody to stand in for us.
+			 */
+			close(run->guard.pipe_fd);
+			run->guard.pid = 0;
+			if (redmutex_fd(run->rm) >= 0 &&
+			    guard_start(&run->guard, redmutex_fd(run->rm)) == 0)
+				guard_watch(&run->guard, run->group);
+		}
+	}
+}
+
+static void take_signals(struct run *run)
+{
+	struct signalfd_siginfo info;
+
+	while (read(run->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (info.ssi_signo == SIGCHLD)
+			reap(run);
+		else if (!run->ended || !group_gone(run->group))
+			kill(-run->group, (int)info.ssi_signo);
+	}
+}
+
+/* How long to sleep, in ms for poll(). */
+static int next_timeout(const struct run *run, int64_t now_us)
+{
+	int64_t next_us = run->kill_us < run->wake_us ? run->kill_us : run->wake_us;
+
+	/* The rest of a group are not our children: nobody tells when they end. */
+	if (run->ended && next_us > now_us + TICK_MS * 1000)
+		next_us = now_us + TICK_MS * 1000;
+	if (next_us == INT64_MAX)
+		return -1;
+	if (next_us <= now_us)
+		return 0;
+	return next_us - now_us > INT64_C(3600000000) ? 3600000
+						      : (int)((next_us - now_us + 999) / 1000);
+}
+
+/* Has all ended? What the command left behind in its group must not go on without the lock. */
+static bool all_ended(struct run *run)
+{
+	if (!run->ended)
+		return false;
+	if (group_gone(run->group))
+		return true;
+	if (run->kill_us == INT64_MAX)
+		end_group(run, redmutex_now_us() + run->grace_ms * 1000);
+	return false;
+}
+
+static void supervise(struct run *run)
+{
+	struct pollfd fds[2] = {{.events = POLLIN}, {.fd = run->signal_fd, .events = POLLIN}};
+
+	while (!all_ended(run)) {
+		int n;
+
+		fds[0].fd = redmutex_fd(run->rm);
+		fds[0].events = (short)(fds[0].fd >= 0 ? redmutex_events(run->rm) : 0);
+		n = poll(fds, 2, next_timeout(run, redmutex_now_us()));
+		/* The lock first: what is lost is not to be worked under. */
+		if (n > 0 && fds[0].fd >= 0 && fds[0].revents != 0)
+			redmutex_dispatch(run->rm);
+		if (redmutex_now_us() >= run->wake_us)
+			check_lease(run);
+		if (redmutex_now_us() >= run->kill_us)
+			kill_due(run);
+		if (n > 0 && fds[1].revents != 0)
+			take_signals(run);
+	}
+}
+
+/* ---- all of it ---- */
+
+/* While the daemon looks for the lock, there is time for this. */
+static void start_guard(void *arg)
+{
+	struct run *run = arg;
+
+	/* Without it the command is not started; see start(). */
+	if (redmutex_fd(run->rm) >= 0 && guard_start(&run->guard, redmutex_fd(run->rm)) < 0)
+		fprintf(stderr, "redmutex: cannot fork: %s\n", strerror(errno));
+}
+
+static int set_environment(const struct run *run)
+{
+	char fence[32];
+
+	snprintf(fence, sizeof(fence), "%lld", (long long)run->lock.fence);
+	if (setenv("REDMUTEX_NAME", run->name, 1) < 0 ||
+	    setenv("REDMUTEX_LOCK", run->lock.lock, 1) < 0)
+		return -1;
+	return run->lock.fence > 0 ? setenv("REDMUTEX_FENCE", fence, 1)
+				   : unsetenv("REDMUTEX_FENCE");
+}
+
+/* Starts the command, unless it is too late. Return: 0, or the exit status. */
+static int start(struct run *run)
+{
+	int failure;
+
+	check_lease(run);
+	if (run->lost || run->announced) {
+		if (run->announced)
+			fprintf(stderr,
+				"redmutex: %s: the lease is over before the command began\n",
+				run->name);
+		return EXIT_LOST;
+	}
+	if (run->guard.pid == 0 || set_environment(run) < 0) {
+		fprintf(stderr, "redmutex: out of memory or processes\n");
+		return EXIT_OS;
+	}
+	run->command.terminal = run->terminal_ours = in_foreground();
+	failure = group_start(&run->command, &run->guard, &run->group);
+	if (failure == 0)
+		return 0;
+	take_terminal(run);
+	fprintf(stderr, "redmutex: cannot execute %s: %s\n", run->command.argv[0],
+		strerror(failure));
+	if (run->group < 0 || failure == EOWNERDEAD)
+		return EXIT_OS;
+	waitpid(run->group, NULL, 0);
+	return failure == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_EXECUTE;
+}
+
+/* Gives the lock back. Return: what to exit with, if status is what there is to hand on. */
+static int finish(struct run *run, int status)
+{
+	int error = 0;
+
+	/* It may end while the daemon answers. */
+	guard_stop(&run->guard);
+	if (!run->lost)
+		error = redmutex_release(run->rm, run->name, run->lock.lock);
+	redmutex_close(run->rm);
+	if (run->ignore_loss)
+		return status;
+	return run->announced || run->lost || error == REDMUTEX_EUNLOCK_FAIL ? EXIT_LOST : status;
+}
+
+static int acquire_and_run(struct run *run)
+{
+	struct cmd_wait wait = {
+		.rm = run->rm,
+		.name = run->name,
+		.options = &run->options,
+		.signal_fd = run->signal_fd,
+		.meanwhile = start_guard,
+		.arg = run,
+	};
+	char text[1024];
+	int signo, status;
+	int error = cmd_wait(&wait, &run->lock, text, sizeof(text), &signo);
+
+	if (error < 0 || signo != 0) {
+		guard_stop(&run->guard);
+		if (error < 0 && error != REDMUTEX_EALREADY_LOCKED)
+			return cmd_failed(run->rm, run->name, error, text);
+		redmutex_close(run->rm);
+		return signo != 0 ? EXIT_SIGNAL + signo : (int)run->busy_status;
+	}
+	status = start(run);
+	if (status != 0)
+		return finish(run, status);
+	supervise(run);
+	take_terminal(run);
+	return finish(run, run->status);
+}
+
+/* `-c COMMAND`, as the shell is given it. */
+static bool shell_command(struct run *run, char *text)
+{
+	char *shell = getenv("SHELL");
+	char **argv = calloc(4, sizeof(*argv));
+
+	if (argv == NULL)
+		return false;
+	argv[0] = shell != NULL && shell[0] != '\0' ? shell : (char *)"/bin/sh";
+	argv[1] = (char *)"-c";
+	argv[2] = text;
+	run->command.argv = argv;
+	return true;
+}
+
+/* Return: -1 to go on, or the exit status. */
+static int parse(const struct cmd *cmd, int argc, char **argv, struct run *run)
+{
+	enum { OPTION_RENEW = 512, OPTION_ON_LOST, OPTION_GRACE };
+	static const struct option options[] = {
+		{"nonblock", no_argument, NULL, 'n'},
+		{"wait", required_argument, NULL, 'w'},
+		{"ttl", required_argument, NULL, 't'},
+		{"conflict-exit-code", required_argument, NULL, 'E'},
+		{"command", required_argument, NULL, 'c'},
+		{"renew", no_argument, NULL, OPTION_RENEW},
+		{"on-lost", required_argument, NULL, OPTION_ON_LOST},
+		{"grace", required_argument, NULL, OPTION_GRACE},
+		{"help", no_argument, NULL, OPTION_HELP},
+		{NULL, 0, NULL, 0},
+	};
+	struct redmutex_acquire_options *o = &run->options;
+	char *shell_text = NULL;
+	int letter;
+
+	o->wait_ms = REDMUTEX_FOREVER;
+	opterr = 0;
+	while ((letter = getopt_long(argc, argv, "+nw:t:E:c:", options, NULL)) != -1) {
+		switch (letter) {
+		case 'n':
+			o->wait_ms = 0;
+			break;
+		case 'w':
+			if (!cmd_seconds(optarg, &o->wait_ms))
+				return cmd_usage(cmd, "run: -w takes seconds: %s", optarg);
+			break;
+		case 't':
+			if (!cmd_seconds(optarg, &o->ttl_ms) || o->ttl_ms < 10)
+				return cmd_usage(cmd, "run: -t takes seconds, from 0.01 on: %s",
+						 optarg);
+			break;
+		case 'E':
+			if (!cmd_number(optarg, 0, 255, &run->busy_status))
+				return cmd_usage(cmd, "run: -E takes 0 to 255: %s", optarg);
+			break;
+		case 'c':
+			shell_text = optarg;
+			break;
+		case OPTION_RENEW:
+			o->renew = REDMUTEX_RENEW_YES;
+			break;
+		case OPTION_ON_LOST:
+			if (strcmp(optarg, "kill") != 0 && strcmp(optarg, "ignore") != 0)
+				return cmd_usage(cmd, "run: --on-lost takes kill or ignore: %s",
+						 optarg);
+			run->ignore_loss = strcmp(optarg, "ignore") == 0;
+			break;
+		case OPTION_GRACE:
+			if (!cmd_seconds(optarg, &run->grace_ms))
+				return cmd_usage(cmd, "run: --grace takes seconds: %s", optarg);
+			break;
+		case OPTION_HELP:
+			return cmd_help(cmd);
+		default:
+			return cmd_usage(cmd,
+					 "run: there is no such option, or it lacks its value: %s",
+					 argv[optind - 1]);
+		}
+	}
+	if (optind == argc)
+		return cmd_usage(cmd, "run: a mutex is needed");
+	run->name = argv[optind++];
+	if (optind < argc && strcmp(argv[optind], "--") == 0) {
+		optind++;
+	} else if (optind + 1 < argc && shell_text == NULL &&
+		   (strcmp(argv[optind], "-c") == 0 || strcmp(argv[optind], "--command") == 0)) {
+		shell_text = argv[optind + 1];
+		optind += 2;
+	}
+	if ((shell_text != NULL) == (optind < argc))
+		return cmd_usage(cmd, shell_text != NULL ? "run: either -c or a command"
+							 : "run: a command is needed");
+	run->command.argv = argv + optind;
+	if (shell_text != NULL && !shell_command(run, shell_text))
+		return EXIT_OS;
+	return -1;
+}
+
+static int run_command(const struct cmd *cmd, int argc, char **argv)
+{
+	struct run run = {
+		.options = REDMUTEX_ACQUIRE_OPTIONS_INIT,
+		.lock = REDMUTEX_LOCK_INIT,
+		.busy_status = 1,
+		.grace_ms = GRACE_MS,
+		.kill_us = INT64_MAX,
+		.wake_us = INT64_MAX,
+	};
+	int status = parse(cmd, argc, argv, &run);
+
+	if (status >= 0)
+		return status;
+	status = cmd_connect(&run.rm);
+	if (status != 0)
+		return status;
+	redmutex_on_lost(run.rm, on_lost, &run);
+	redmutex_on_expiring(run.rm, on_expiring, &run);
+	run.signal_fd = cmd_signals_block(&run.command.signals);
+	if (run.signal_fd < 0) {
+		fprintf(stderr, "redmutex: signalfd: %s\n", strerror(errno));
+		redmutex_close(run.rm);
+		return EXIT_OS;
+	}
+	return acquire_and_run(&run);
+}
+
+const struct cmd cmd_run = {
+	.name = "run",
+	.usage = "[-n | -w SECONDS] [-t SECONDS] [-E CODE] [--renew] [--on-lost=kill|ignore] "
+		 "[--grace SECONDS] NAME -- COMMAND [ARG ...]",
+	.summary = "run a command while holding a lock",
+	.help = "  -n, --nonblock       exit 1 at once when it is locked\n"
+		"  -w, --wait SECONDS   exit 1 when it is still locked then\n"
+		"  -t, --ttl SECONDS    the lease; by default as configured\n"
+		"  -E, --conflict-exit-code CODE  exit with that instead of 1\n"
+		"  -c, --command TEXT   run TEXT by $SHELL instead of COMMAND\n"
+		"      --renew          keep the lock for as long as the command runs\n"
+		"      --on-lost=kill   end the command when the lock is lost, and exit 76: "
+		"default\n"
+		"      --on-lost=ignore let it go on\n"
+		"      --grace SECONDS  between SIGTERM and SIGKILL at a sudden loss; 1\n"
+		"The command gets REDMUTEX_NAME, REDMUTEX_LOCK and REDMUTEX_FENCE, and a process "
+		"group of its own.\nIts exit status is handed on, 128+n after signal n.\n",
+	.run = run_command,
+};
