@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { GUARD_POLL_MS = 2, FDS_MAX = 65536 };
@@ -143,11 +144,8 @@ static void be_guard(int connection_fd, int pipe_fd)
 	prctl(PR_SET_NAME, "redmutex-guard");
 	keep_only(&connection_fd, &pipe_fd);
 	while ((n = read(pipe_fd, &message, sizeof(message))) != 0) {
-		if (n != (ssize_t)sizeof(message))
-			continue;
-		if (message == 0)
-			_exit(EXIT_SUCCESS);
-		group = message;
+		if (n == (ssize_t)sizeof(message))
+			group = message;
 	}
 	if (group > 0)
 		kill_group(group);
@@ -175,22 +173,26 @@ int guard_start(struct guard *guard, int connection_fd)
 	return 0;
 }
 
-static int tell(const struct guard *guard, int32_t message)
-{
-	return write(guard->pipe_fd, &message, sizeof(message)) == (ssize_t)sizeof(message) ? 0
-											    : -1;
-}
-
 int guard_watch(const struct guard *guard, pid_t group)
 {
-	return tell(guard, group);
+	int32_t message = group;
+
+	return write(guard->pipe_fd, &message, sizeof(message)) == (ssize_t)sizeof(message) ? 0
+											    : -1;
 }
 
 void guard_stop(struct guard *guard)
 {
 	if (guard->pid == 0)
 		return;
-	tell(guard, 0);
+	/* By force: it could have been stopped by somebody. */
+	kill(guard->pid, SIGKILL);
 	close(guard->pipe_fd);
+}
+
+void guard_reap(struct guard *guard)
+{
+	if (guard->pid != 0)
+		waitpid(guard->pid, NULL, 0);
 	guard->pid = 0;
 }

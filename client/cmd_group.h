@@ -26,8 +26,9 @@ struct guard {
 int guard_start(struct guard *guard, int connection_fd);
 /* guard_watch - tell it which group to kill. Async-signal-safe. Return: 0, or -1: it is dead. */
 int guard_watch(const struct guard *guard, pid_t group);
-/* guard_stop - tell it that there is nothing left to guard: it ends by itself. */
+/* guard_stop - there is nothing left to guard: end it. It may take its time until guard_reap(). */
 void guard_stop(struct guard *guard);
+void guard_reap(struct guard *guard);
 
 /* What to start. */
 struct command {

@@ -341,6 +341,7 @@ static int finish(struct run *run, int status)
 	guard_stop(&run->guard);
 	if (!run->lost)
 		error = redmutex_release(run->rm, run->name, run->lock.lock);
+	guard_reap(&run->guard);
 	redmutex_close(run->rm);
 	if (run->ignore_loss)
 		return status;
@@ -363,6 +364,7 @@ static int acquire_and_run(struct run *run)
 
 	if (error < 0 || signo != 0) {
 		guard_stop(&run->guard);
+		guard_reap(&run->guard);
 		if (error < 0 && error != REDMUTEX_EALREADY_LOCKED)
 			return cmd_failed(run->rm, run->name, error, text);
 		redmutex_close(run->rm);
