@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -160,6 +161,42 @@ START_TEST(a_process_of_somebody_else_is_denied)
 		sleeper_kill(pid);
 		client_close(c);
 		client_close(r);
+		ck_assert_int_eq(daemon_stop(daemon), 0);
+	}
+END_TEST
+
+START_TEST(a_peer_in_another_pid_namespace_is_denied)
+	{
+		struct daemon *daemon;
+		struct client *c;
+		int status;
+		pid_t pid;
+
+		if (!is_root())
+			return;
+		daemon = daemon_spawn("", sections);
+		pid = fork();
+		if (pid == 0) {
+			pid_t inner;
+
+			/* 77: the kernel does not let us try. */
+			if (unshare(CLONE_NEWPID) < 0)
+				_exit(77);
+			inner = fork();
+			if (inner == 0) {
+				c = client_connect(daemon);
+				say(c, "ACQUIRE a owner=pid:1");
+				expect(c, "ERR denied *");
+				say(c, "ACQUIRE a");
+				expect(c, "OK *");
+				_exit(0);
+			}
+			waitpid(inner, &status, 0);
+			_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+		}
+		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+		ck_assert(WIFEXITED(status));
+		ck_assert(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 77);
 		ck_assert_int_eq(daemon_stop(daemon), 0);
 	}
 END_TEST
@@ -561,6 +598,103 @@ START_TEST(the_socket_has_the_configured_mode)
 	}
 END_TEST
 
+START_TEST(a_stale_socket_is_replaced_and_another_file_is_not)
+	{
+		struct daemon *daemon = daemon_spawn("", sections);
+		struct client *c;
+		char *path = strdup(daemon->socket_path);
+		int fd, status;
+
+		kill(daemon->pid, SIGKILL);
+		waitpid(daemon->pid, NULL, 0);
+		ck_assert_int_eq(access(path, F_OK), 0);
+		daemon_start(daemon);
+		c = client_connect(daemon);
+		say(c, "PING");
+		expect(c, "OK");
+		client_close(c);
+		kill(daemon->pid, SIGKILL);
+		waitpid(daemon->pid, NULL, 0);
+
+		ck_assert_int_eq(unlink(path), 0);
+		fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+		close(fd);
+		status = daemon_spawn_second(daemon);
+		ck_assert(WIFEXITED(status) && WEXITSTATUS(status) != 0);
+		ck_assert_int_eq(unlink(path), 0);
+		daemon_start(daemon);
+		ck_assert_int_eq(daemon_stop(daemon), 0);
+		free(path);
+	}
+END_TEST
+
+#ifdef HAVE_LIBSYSTEMD
+START_TEST(a_socket_that_was_handed_over_is_used_and_left)
+	{
+		struct daemon *daemon = daemon_spawn_activated("", sections);
+		struct client *c = client_connect(daemon);
+		char *path = strdup(daemon->socket_path);
+
+		say(c, "PING");
+		expect(c, "OK");
+		client_close(c);
+		kill(daemon->pid, SIGTERM);
+		waitpid(daemon->pid, NULL, 0);
+		ck_assert_int_eq(access(path, F_OK), 0);
+		ck_assert_int_eq(unlink(path), 0);
+		daemon_start(daemon);
+		ck_assert_int_eq(daemon_stop(daemon), 0);
+		free(path);
+	}
+END_TEST
+#endif
+
+START_TEST(busy_polling_serves_as_well)
+	{
+		struct daemon *daemon = daemon_spawn("busy_poll_us = 2000", sections);
+		struct client *c = client_connect(daemon);
+
+		free(acquire(c, "a ttl=100"));
+		expect(c, "EVENT EXPIRING a *");
+		expect(c, "EVENT LOST a * expired");
+		say(c, "PING");
+		expect(c, "OK");
+		client_close(c);
+		ck_assert_int_eq(daemon_stop(daemon), 0);
+	}
+END_TEST
+
+START_TEST(checking_names_every_fault_and_starts_nothing)
+	{
+		struct daemon *daemon = daemon_spawn("", sections);
+		const char *program = getenv("REDMUTEXD");
+		char command[400], line[400];
+		int n = 0, status;
+		FILE *pipe_;
+
+		snprintf(command, sizeof(command), "%s -t -c %s 2>&1",
+			 program ? program : "daemon/redmutexd", daemon->conf_path);
+		ck_assert_int_eq(system(command), 0);
+		daemon_write_conf(daemon, "colour = red",
+				  "[mutex x]\nkey = x\nrenew = perhaps\n[odd]\na = b\n");
+		pipe_ = popen(command, "r");
+		while (fgets(line, sizeof(line), pipe_)) {
+			char *rest = line + strlen(daemon->conf_path);
+
+			ck_assert_int_eq(
+				strncmp(line, daemon->conf_path, strlen(daemon->conf_path)), 0);
+			ck_assert_int_eq(*rest, ':');
+			ck_assert_int_gt(strtol(rest + 1, &rest, 10), 0);
+			ck_assert_int_eq(strncmp(rest, ": ", 2), 0);
+			n++;
+		}
+		status = pclose(pipe_);
+		ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 78);
+		ck_assert_int_eq(n, 3);
+		ck_assert_int_eq(daemon_stop(daemon), 0);
+	}
+END_TEST
+
 START_TEST(a_second_daemon_leaves_the_first_its_socket)
 	{
 		struct daemon *daemon = daemon_spawn("", sections);
@@ -693,6 +827,7 @@ static Suite *daemon_suite(void)
 	tcase_add_test(owners, a_lock_of_a_process_ends_with_that_process);
 	tcase_add_test(owners, a_process_that_ends_waits_no_longer);
 	tcase_add_test(owners, a_process_of_somebody_else_is_denied);
+	tcase_add_test(owners, a_peer_in_another_pid_namespace_is_denied);
 	tcase_add_test(owners, a_lock_of_nobody_outlives_its_connection);
 	tcase_add_test(owners, a_lock_of_nobody_ends_in_time_though_the_section_renews);
 	suite_add_tcase(suite, owners);
@@ -713,6 +848,12 @@ static Suite *daemon_suite(void)
 	suite_add_tcase(suite, access_case);
 
 	tcase_add_test(life, the_socket_has_the_configured_mode);
+	tcase_add_test(life, a_stale_socket_is_replaced_and_another_file_is_not);
+#ifdef HAVE_LIBSYSTEMD
+	tcase_add_test(life, a_socket_that_was_handed_over_is_used_and_left);
+#endif
+	tcase_add_test(life, busy_polling_serves_as_well);
+	tcase_add_test(life, checking_names_every_fault_and_starts_nothing);
 	tcase_add_test(life, a_second_daemon_leaves_the_first_its_socket);
 	tcase_add_test(life, a_reload_brings_mutexes_and_takes_them_away);
 	tcase_add_test(life, a_faulty_reload_changes_nothing);

@@ -23,7 +23,8 @@ static void write_sections(char *out, size_t size)
 {
 	snprintf(out, size,
 		 "[defaults]\nurl = %s\ncommand_timeout_ms = %d\n"
-		 "[mutex a]\nkey = a\nannounce = yes\n[mutex b]\nkey = b\n",
+		 "[mutex a]\nkey = a\nannounce = yes\n[mutex b]\nkey = b\n"
+		 "[mutex local]\nkey = local\nhandoff = local\n",
 		 redis.unix_url, COMMAND_MS);
 }
 
@@ -120,7 +121,8 @@ START_TEST(a_store_that_does_not_answer_is_unavailable_in_time)
 		}
 		expect(d, "@4 ITEM * locked=unknown *");
 		expect(d, "@4 ITEM * locked=unknown *");
-		expect(d, "@4 OK 2");
+		expect(d, "@4 ITEM * locked=unknown *");
+		expect(d, "@4 OK 3");
 		ck_assert_int_le(now_ms() - began, COMMAND_MS + 300);
 		redis_server_resume(&redis);
 	}
@@ -184,6 +186,27 @@ START_TEST(a_client_that_dies_while_the_store_is_silent_leaves_nothing)
 		say(c, "@2 ACQUIRE b wait=3000");
 		expect(c, "@* OK *");
 		expect(c, "@* OK *");
+	}
+END_TEST
+
+START_TEST(a_dead_client_holds_nothing_while_its_requests_are_open)
+	{
+		struct client *e = client_connect(daemon_);
+
+		free(acquire(e, "local"));
+		say(d, "@w ACQUIRE local wait=forever");
+		say(d, "@p PING");
+		expect(d, "@p OK");
+		redis_server_pause(&redis);
+		say(e, "EXISTS b");
+		say(e, "PING");
+		shutdown(e->fd, SHUT_WR);
+		/* Half closed it still hears its answers, and holds what it holds. */
+		expect_silence(d, 50);
+		client_close(e);
+		/* No command is needed to pass it on, and none would be answered. */
+		expect(d, "@w OK *");
+		redis_server_resume(&redis);
 	}
 END_TEST
 
@@ -301,6 +324,7 @@ static Suite *store_suite(void)
 	tcase_add_test(tcase, any_open_request_can_be_cancelled);
 	tcase_add_test(tcase, quit_does_not_wait_for_long);
 	tcase_add_test(tcase, a_client_that_dies_while_the_store_is_silent_leaves_nothing);
+	tcase_add_test(tcase, a_dead_client_holds_nothing_while_its_requests_are_open);
 	tcase_add_test(tcase, a_release_is_dead_at_once_and_carried_out_when_the_store_is_back);
 	tcase_add_test(tcase, a_stop_releases_what_connections_own_and_keeps_the_rest);
 	tcase_add_test(tcase, a_stop_ends_in_two_seconds_without_a_store);

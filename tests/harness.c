@@ -62,7 +62,8 @@ void daemon_write_conf(struct daemon *daemon, const char *settings, const char *
 	ck_assert_int_eq(fclose(file), 0);
 }
 
-static pid_t daemon_fork(const struct daemon *daemon)
+/* @listen_fd: to be handed over; -1: none */
+static pid_t daemon_fork(const struct daemon *daemon, int listen_fd)
 {
 	const char *program = getenv("REDMUTEXD");
 	pid_t pid = fork();
@@ -74,6 +75,14 @@ static pid_t daemon_fork(const struct daemon *daemon)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	log_fd = open(daemon->log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	dup2(log_fd, STDERR_FILENO);
+	if (listen_fd >= 0) {
+		char text[16];
+
+		dup2(listen_fd, 3);
+		snprintf(text, sizeof(text), "%d", (int)getpid());
+		setenv("LISTEN_PID", text, 1);
+		setenv("LISTEN_FDS", "1", 1);
+	}
 	execl(program ? program : "daemon/redmutexd", "redmutexd", "-c", daemon->conf_path,
 	      (char *)NULL);
 	perror("daemon/redmutexd");
@@ -105,21 +114,13 @@ static void print_log(const struct daemon *daemon)
 		fclose(file);
 }
 
-struct daemon *daemon_spawn(const char *settings, const char *sections)
+/* Waits until it answers. */
+static void daemon_await_start(struct daemon *daemon)
 {
-	struct daemon *daemon = calloc(1, sizeof(*daemon));
 	long long until_ms = now_ms() + HARNESS_WAIT_MS;
 	char byte;
 	int fd;
 
-	daemon->dir = strdup("/tmp/redmutexd-test-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(daemon->dir));
-	ck_assert_int_eq(chmod(daemon->dir, 0755), 0);
-	daemon->conf_path = format_text("%s/conf.ini", daemon->dir);
-	daemon->socket_path = format_text("%s/sock", daemon->dir);
-	daemon->log_path = format_text("%s/log", daemon->dir);
-	daemon_write_conf(daemon, settings, sections);
-	daemon->pid = daemon_fork(daemon);
 	while ((fd = socket_connect(daemon->socket_path)) < 0) {
 		if (now_ms() > until_ms || waitpid(daemon->pid, NULL, WNOHANG) != 0) {
 			print_log(daemon);
@@ -132,13 +133,55 @@ struct daemon *daemon_spawn(const char *settings, const char *sections)
 	while (read(fd, &byte, 1) > 0)
 		;
 	close(fd);
+}
+
+static struct daemon *daemon_new(const char *settings, const char *sections)
+{
+	struct daemon *daemon = calloc(1, sizeof(*daemon));
+
+	daemon->dir = strdup("/tmp/redmutexd-test-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(daemon->dir));
+	ck_assert_int_eq(chmod(daemon->dir, 0755), 0);
+	daemon->conf_path = format_text("%s/conf.ini", daemon->dir);
+	daemon->socket_path = format_text("%s/sock", daemon->dir);
+	daemon->log_path = format_text("%s/log", daemon->dir);
+	daemon_write_conf(daemon, settings, sections);
+	return daemon;
+}
+
+void daemon_start(struct daemon *daemon)
+{
+	daemon->pid = daemon_fork(daemon, -1);
+	daemon_await_start(daemon);
+}
+
+struct daemon *daemon_spawn(const char *settings, const char *sections)
+{
+	struct daemon *daemon = daemon_new(settings, sections);
+
+	daemon_start(daemon);
+	return daemon;
+}
+
+struct daemon *daemon_spawn_activated(const char *settings, const char *sections)
+{
+	struct daemon *daemon = daemon_new(settings, sections);
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	strcpy(address.sun_path, daemon->socket_path);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	ck_assert_int_eq(listen(fd, 16), 0);
+	daemon->pid = daemon_fork(daemon, fd);
+	close(fd);
+	daemon_await_start(daemon);
 	return daemon;
 }
 
 int daemon_spawn_second(struct daemon *daemon)
 {
 	int status;
-	pid_t pid = daemon_fork(daemon);
+	pid_t pid = daemon_fork(daemon, -1);
 
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	return status;

@@ -26,6 +26,10 @@ struct daemon {
  *	the text begins with one of its own
  */
 struct daemon *daemon_spawn(const char *settings, const char *sections);
+/* The same, with the listening socket handed over as the service manager does it. */
+struct daemon *daemon_spawn_activated(const char *settings, const char *sections);
+/* Starts it again, with the same configuration, after it has ended. */
+void daemon_start(struct daemon *daemon);
 /* Writes another configuration; SIGHUP and the wait for the log to say so. */
 void daemon_reload(struct daemon *daemon, const char *settings, const char *sections,
 		   const char *log_text);

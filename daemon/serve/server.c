@@ -438,6 +438,10 @@ void server_reload(struct server *server, struct conf *conf)
 {
 	struct conf *old = server->conf;
 
+	if (server->phase != SERVER_RUNNING) {
+		conf_free(conf); /* what is left to do is done by the old one */
+		return;
+	}
 	conf_frozen_changes(old, conf, log_frozen, NULL);
 	server->conf = conf;
 	log_set_level(conf->log_level);
