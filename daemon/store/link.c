@@ -82,6 +82,8 @@ static void link_answer_failure(struct link *link, struct store_op *op, enum sto
 	op->status = status;
 	op->lasting = lasting;
 	op->fence = 0;
+	op->fence_is_new = false;
+	op->contested = false;
 	op->pttl_ms = -2;
 	op->contenders = -1;
 	op->receivers = -1;
@@ -517,7 +519,8 @@ static void link_note_listens(struct link *link, struct store_op *op)
 {
 	uintptr_t kept = (uintptr_t)op->private & ~(uintptr_t)OP_LISTENS_MASK;
 
-	if (op->verb == STORE_REPLACE || op->verb == STORE_EXTEND || op->want)
+	if (op->verb == STORE_REPLACE || op->verb == STORE_EXTEND || op->verb == STORE_RELEASE ||
+	    op->want)
 		kept |= link->setup->class->listens(link, op->key->channel);
 	op->private = (void *)kept;
 }

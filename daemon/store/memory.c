@@ -117,6 +117,7 @@ static void memory_put(struct memory *memory, struct memory_key *entry, struct s
 	entry->expires_us = now_us + op->ttl_ms * 1000;
 	free(entry->announced);
 	entry->announced = op->announce ? xstrdup(op->announce) : NULL;
+	op->fence_is_new = op->fenced && memory->fence == 0;
 	if (op->fenced)
 		op->fence = memory_next_fence(memory, op->fence_floor);
 	op->contenders = 0;
@@ -154,6 +155,7 @@ static void memory_carry_out(struct memory *memory, struct store_op *op, int64_t
 		break;
 	case STORE_RELEASE:
 		op->status = ours ? STORE_OK : entry ? STORE_HELD : STORE_GONE;
+		op->contenders = 0;
 		if (ours)
 			memory_drop(memory, entry);
 		break;
@@ -210,6 +212,8 @@ static void memory_answer(struct memory *memory, struct store_op *op, int64_t no
 	op->lasting = false;
 	op->settled = true;
 	op->fence = 0;
+	op->fence_is_new = false;
+	op->contested = false;
 	op->pttl_ms = -2;
 	op->contenders = -1;
 	op->receivers = -1;

@@ -13,7 +13,7 @@
  *			SET of {K}:holder; if it is taken PTTL of K, PUBLISH to {K}:free
  *	plain acquire	SET of K, without a script
  *	replace		GET and SET of K, SET or DEL of {K}:holder; with fences TIME, GET and SET of
- *			{K}:fence; PTTL of K, PUBSUB NUMSUB of {K}:free
+ *			{K}:fence; PUBSUB NUMSUB of {K}:free
  *	release		GET of K, DEL of K and {K}:holder, PUBLISH to {K}:free
  *	extend		GET and PEXPIRE of K, PEXPIRE of {K}:holder, PUBSUB NUMSUB of {K}:free
  *	check		GET of K, without a script
@@ -56,15 +56,20 @@ enum script_outcome { SCRIPT_DONE, SCRIPT_HELD, SCRIPT_GONE };
  */
 enum { FENCE_TTL_MS = 7 * 24 * 3600 * 1000, FENCE_TTL_LEASES = 10 };
 
+/* clang-format off: one line of Lua a line */
+
 /*
- * Leaves the next fence in `fence`. Lua's numbers are doubles: beyond 2^53 adding one does nothing,
- * and %.0f is what prints all digits of one. KEYS[3]: the counter.
+ * Leaves the next fence in `fence`, and in `new` whether there was no counter. Lua's numbers are
+ * doubles: beyond 2^53 adding one does nothing, and %.0f is what prints all digits of one.
+ * KEYS[3]: the counter.
  */
 #define LUA_NEXT_FENCE(floor)                                                                      \
-	"local fence = 0\n"                                                                        \
+	"local fence, new = 0, 0\n"                                                                \
 	"if " floor " ~= '' then\n"                                                                \
 	"  local now = redis.call('TIME')\n"                                                       \
-	"  local last = tonumber(redis.call('GET', KEYS[3]) or 0) or 0\n"                          \
+	"  local last = redis.call('GET', KEYS[3])\n"                                              \
+	"  if not last then last, new = 0, 1 end\n"                                                \
+	"  last = tonumber(last) or 0\n"                                                           \
 	"  fence = math.max(last + 1, now[1] * 1000000 + now[2], " floor " + 1)\n"                 \
 	"  if fence >= 9007199254740992 then\n"                                                    \
 	"    return redis.error_reply('FENCE the counter ' .. KEYS[3] .. ' is out of range')\n"    \
@@ -73,11 +78,14 @@ enum { FENCE_TTL_MS = 7 * 24 * 3600 * 1000, FENCE_TTL_LEASES = 10 };
 	"end\n"
 
 #define LUA_SET_FENCE(ttl)                                                                         \
-	"if fence ~= 0 then\n"                                                                     \
-	"  redis.call('SET', KEYS[3], fence, 'PX', " ttl ")\n"                                     \
-	"end\n"
+	"if fence ~= 0 then redis.call('SET', KEYS[3], fence, 'PX', " ttl ") end\n"
 
-/* Leaves the number of receivers in `got`: an ACL may refuse this, and only this. */
+/* Says something, and leaves the number of receivers in `got`. An ACL may refuse it. */
+#define LUA_PUBLISH(channel, word, id)                                                             \
+	"local got = redis.pcall('PUBLISH', " channel ", '" word " ' .. " id ")\n"                 \
+	"if type(got) ~= 'number' then got = -1 end\n"
+
+/* The same, if it is to be said. */
 #define LUA_WANT(channel, id)                                                                      \
 	"local got = -1\n"                                                                         \
 	"if " channel " ~= '' then\n"                                                              \
@@ -88,14 +96,17 @@ enum { FENCE_TTL_MS = 7 * 24 * 3600 * 1000, FENCE_TTL_LEASES = 10 };
 /* Leaves the number of subscribers in `others`. */
 #define LUA_OTHERS(channel) "local others = redis.pcall('PUBSUB', 'NUMSUB', " channel ")[2] or -1\n"
 
+/* What is announced bears the mark of the lock that it belongs to. */
+#define LUA_MARK(value) "redis.sha1hex(" value ") .. ' '"
+
 static const char *const scripts[N_SCRIPTS] = {
-	/* ARGV: value, ttl, floor or '', ttl of the counter, announcement or '', channel or '', id
+	/* ARGV: value, ttl, floor or '', the counter's ttl, announcement or '', channel or '', id
 	 */
 	[SCRIPT_ACQUIRE] =
 		"local there = redis.call('GET', KEYS[1])\n"
 		"if there and there ~= ARGV[1] then\n" LUA_WANT(
 			"ARGV[6]",
-			"ARGV[7]") "return {1, redis.call('PTTL', KEYS[1]), got}\n"
+			"ARGV[7]") "  return {1, redis.call('PTTL', KEYS[1]), got}\n"
 				   "end\n" LUA_NEXT_FENCE("ARGV[3]") "redis.call('SET', KEYS[1], "
 								     "ARGV[1], 'PX', "
 								     "ARGV[2])\n" LUA_SET_FENCE(
@@ -107,47 +118,48 @@ static const char *const scripts[N_SCRIPTS] = {
 											"redis."
 											"call('SET'"
 											", "
-											"KEYS[2], "
-											"redis."
-											"sha1hex("
-											"ARGV[1]) "
-											".. ' ' .. "
-											"ARGV[5],\n"
-											"          "
-											"   'PX', "
-											"ARGV[2])\n"
-											"end\n"
-											"return "
-											"{0, "
-											"fence}\n",
-	/* ARGV: value, next, ttl, floor or '', ttl of the counter, announcement or '', channel */
+											"KEYS[2],"
+											" " LUA_MARK(
+												"AR"
+												"GV"
+												"[1"
+												"]") " .. ARGV[5], 'PX', ARGV[2])\n"
+												     "end\n"
+												     "return {0, fence, -1, new}\n",
+
+	/* ARGV: value, next, ttl, floor or '', the counter's ttl, announcement or '', channel */
 	[SCRIPT_REPLACE] =
 		"local there = redis.call('GET', KEYS[1])\n"
 		"if not there then return {2} end\n"
-		"if there ~= ARGV[1] and there ~= ARGV[2] then\n"
-		"  return {1, redis.call('PTTL', KEYS[1])}\n"
-		"end\n" LUA_NEXT_FENCE("ARGV[4]") "redis.call('SET', KEYS[1], ARGV[2], 'PX', "
-						  "ARGV[3])\n" LUA_SET_FENCE(
-							  "ARGV[5]") "if ARGV[6] ~= '' then\n"
-								     "  redis.call('SET', KEYS[2], "
-								     "redis.sha1hex(ARGV[2]) .. ' "
-								     "' .. ARGV[6],\n"
-								     "             'PX', ARGV[3])\n"
-								     "else\n"
-								     "  redis.call('DEL', "
-								     "KEYS[2])\n"
-								     "end\n" LUA_OTHERS(
-									     "ARGV[7]") "return "
-											"{0, "
-											"fence, "
-											"others}\n",
+		"if there ~= ARGV[1] and there ~= ARGV[2] then return {1} end\n" LUA_NEXT_FENCE(
+			"ARGV[4]") "redis.call('SET', KEYS[1], ARGV[2], 'PX', "
+				   "ARGV[3])\n" LUA_SET_FENCE("ARGV[5]") "if ARGV[6] ~= '' then\n"
+									 "  redis.call('SET', "
+									 "KEYS[2], " LUA_MARK(
+										 "ARGV[2]") " .. "
+											    "ARGV["
+											    "6], "
+											    "'PX', "
+											    "ARGV["
+											    "3])\n"
+											    "else\n"
+											    "  "
+											    "redis."
+											    "call('"
+											    "DEL', "
+											    "KEYS["
+											    "2])\n"
+											    "end"
+											    "\n" LUA_OTHERS(
+												    "ARGV[7]") "return {0, fence, others, new}\n",
+
 	/* ARGV: value, channel, id */
 	[SCRIPT_RELEASE] = "local there = redis.call('GET', KEYS[1])\n"
 			   "if not there then return {2} end\n"
 			   "if there ~= ARGV[1] then return {1} end\n"
-			   "redis.call('DEL', KEYS[1], KEYS[2])\n"
-			   "redis.pcall('PUBLISH', ARGV[2], 'free ' .. ARGV[3])\n"
-			   "return {0}\n",
+			   "redis.call('DEL', KEYS[1], KEYS[2])\n" LUA_PUBLISH(
+				   "ARGV[2]", "free", "ARGV[3]") "return {0, 0, got}\n",
+
 	/* ARGV: value, ttl, channel */
 	[SCRIPT_EXTEND] = "local there = redis.call('GET', KEYS[1])\n"
 			  "if not there then return {2} end\n"
@@ -155,28 +167,33 @@ static const char *const scripts[N_SCRIPTS] = {
 			  "redis.call('PEXPIRE', KEYS[1], ARGV[2])\n"
 			  "redis.call('PEXPIRE', KEYS[2], ARGV[2])\n" LUA_OTHERS(
 				  "ARGV[3]") "return {0, 0, others}\n",
-	/* ARGV: channel or '', id. What was announced is of this lock only if it bears its mark. */
+
+	/* ARGV: channel or '', id */
 	[SCRIPT_LOOK] =
 		"local there = redis.call('GET', KEYS[1])\n"
 		"if not there then return {2} end\n"
-		"local text = redis.pcall('GET', KEYS[2])\n"
-		"if type(text) ~= 'string' or\n"
-		"   string.sub(text, 1, 41) ~= redis.sha1hex(there) .. ' ' then\n"
-		"  text = ' '\n"
-		"end\n" LUA_WANT("ARGV[1]", "ARGV[2]") "return {1, redis.call('PTTL', KEYS[1]), "
-						       "got, string.sub(text, 42)}\n",
+		"local mark = " LUA_MARK(
+			"there") "\n"
+				 "local text = redis.pcall('GET', KEYS[2])\n"
+				 "if type(text) ~= 'string' or string.sub(text, 1, #mark) ~= mark "
+				 "then text = mark end\n" LUA_WANT(
+					 "ARGV[1]",
+					 "ARGV[2]") "return {1, redis.call('PTTL', KEYS[1]), got, "
+						    "string.sub(text, #mark + 1)}\n",
+
 	/* ARGV: channel, id */
 	[SCRIPT_BREAK] = "if redis.call('DEL', KEYS[1]) == 0 then return {2} end\n"
-			 "redis.call('DEL', KEYS[2])\n"
-			 "redis.pcall('PUBLISH', ARGV[1], 'free ' .. ARGV[2])\n"
+			 "redis.call('DEL', KEYS[2])\n" LUA_PUBLISH("ARGV[1]", "free",
+								    "ARGV[2]") "return {0}\n",
+
+	/* KEYS: the counter alone. ARGV: floor, the counter's ttl */
+	[SCRIPT_RAISE] = "local last = tonumber(redis.call('GET', KEYS[1]) or 0) or 0\n"
+			 "if last < tonumber(ARGV[1]) then\n"
+			 "  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n"
+			 "end\n"
 			 "return {0}\n",
-	/* KEYS: the counter alone. ARGV: floor, ttl of the counter */
-	[SCRIPT_RAISE] =
-		"if (tonumber(redis.call('GET', KEYS[1]) or 0) or 0) < tonumber(ARGV[1]) then\n"
-		"  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n"
-		"end\n"
-		"return {0}\n",
 };
+/* clang-format on */
 
 void script_write_load(struct resp *out, enum script_id id)
 {
@@ -351,11 +368,16 @@ static bool script_read_held(struct store_op *op, const redisReply *reply)
 static bool script_read_done(struct store_op *op, const redisReply *reply)
 {
 	bool grant = op->verb == STORE_ACQUIRE || op->verb == STORE_REPLACE;
+	int64_t is_new = 0;
 
 	op->status = STORE_OK;
-	if (grant && op->fenced && (!reply_integer(reply, 1, &op->fence) || op->fence < 1))
-		return false;
-	if (op->verb == STORE_REPLACE || op->verb == STORE_EXTEND)
+	if (grant && op->fenced) {
+		if (!reply_integer(reply, 1, &op->fence) || op->fence < 1 ||
+		    !reply_integer(reply, 3, &is_new))
+			return false;
+		op->fence_is_new = is_new != 0;
+	}
+	if (op->verb == STORE_REPLACE || op->verb == STORE_EXTEND || op->verb == STORE_RELEASE)
 		return reply_integer(reply, 2, &op->contenders);
 	return true;
 }
@@ -365,6 +387,8 @@ bool script_read(struct store_op *op, const redisReply *reply)
 	int64_t outcome;
 
 	op->fence = 0;
+	op->fence_is_new = false;
+	op->contested = false;
 	op->pttl_ms = -2;
 	op->contenders = -1;
 	op->receivers = -1;
