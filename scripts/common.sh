@@ -43,6 +43,7 @@ packages_test="$packages_quickstart
 check              pc  check
 g++                cmd g++
 binutils           cmd nm
+mandoc             cmd mandoc
 "
 # The version of clang is in the name of what its sanitizers and its fuzzer need.
 case $(. /etc/os-release 2>/dev/null && echo "${VERSION_ID:-}") in
@@ -57,7 +58,6 @@ clang-format       cmd clang-format
 clang-tidy         cmd clang-tidy
 cppcheck           cmd cppcheck
 valgrind           cmd valgrind
-mandoc             cmd mandoc
 shellcheck         cmd shellcheck
 systemd            cmd systemd-analyze
 xz-utils           cmd xz
