@@ -133,7 +133,8 @@ START_TEST(contenders_are_others_that_listen)
 		ck_assert_int_eq(bench_do(&bench, STORE_REPLACE, &key, 'a')->op.contenders, 1);
 		store_unwatch(bench.store, &heard.watch);
 		bench_turn_for(&bench, 50);
-		ck_assert_int_eq(bench_do(&bench, STORE_EXTEND, &key, 'b')->op.contenders, 1);
+		ck_assert_int_eq(bench_do(&bench, STORE_RELEASE, &key, 'b')->op.contenders, 1);
+		ck_assert_int_eq(bench_do(&bench, STORE_ACQUIRE, &key, 'b')->op.status, STORE_OK);
 		store_unwatch(other.store, &theirs.watch);
 		bench_turn_for(&other, 50);
 		ck_assert_int_eq(bench_do(&bench, STORE_EXTEND, &key, 'b')->op.contenders, 0);

@@ -56,7 +56,8 @@ enum script_outcome { SCRIPT_DONE, SCRIPT_HELD, SCRIPT_GONE };
  */
 enum { FENCE_TTL_MS = 7 * 24 * 3600 * 1000, FENCE_TTL_LEASES = 10 };
 
-/* clang-format off: one line of Lua a line */
+/* One line of Lua a line. */
+/* clang-format off */
 
 /*
  * Leaves the next fence in `fence`, and in `new` whether there was no counter. Lua's numbers are
@@ -94,104 +95,87 @@ enum { FENCE_TTL_MS = 7 * 24 * 3600 * 1000, FENCE_TTL_LEASES = 10 };
 	"end\n"
 
 /* Leaves the number of subscribers in `others`. */
-#define LUA_OTHERS(channel) "local others = redis.pcall('PUBSUB', 'NUMSUB', " channel ")[2] or -1\n"
+#define LUA_OTHERS(channel)                                                                        \
+	"local others = redis.pcall('PUBSUB', 'NUMSUB', " channel ")[2] or -1\n"
 
 /* What is announced bears the mark of the lock that it belongs to. */
 #define LUA_MARK(value) "redis.sha1hex(" value ") .. ' '"
 
 static const char *const scripts[N_SCRIPTS] = {
-	/* ARGV: value, ttl, floor or '', the counter's ttl, announcement or '', channel or '', id
-	 */
+	/* ARGV: value, ttl, floor or '', the counter's ttl, announcement or '', channel or '', id */
 	[SCRIPT_ACQUIRE] =
 		"local there = redis.call('GET', KEYS[1])\n"
-		"if there and there ~= ARGV[1] then\n" LUA_WANT(
-			"ARGV[6]",
-			"ARGV[7]") "  return {1, redis.call('PTTL', KEYS[1]), got}\n"
-				   "end\n" LUA_NEXT_FENCE("ARGV[3]") "redis.call('SET', KEYS[1], "
-								     "ARGV[1], 'PX', "
-								     "ARGV[2])\n" LUA_SET_FENCE(
-									     "ARGV[4]") "if "
-											"ARGV[5] "
-											"~= '' "
-											"then\n"
-											"  "
-											"redis."
-											"call('SET'"
-											", "
-											"KEYS[2],"
-											" " LUA_MARK(
-												"AR"
-												"GV"
-												"[1"
-												"]") " .. ARGV[5], 'PX', ARGV[2])\n"
-												     "end\n"
-												     "return {0, fence, -1, new}\n",
+		"if there and there ~= ARGV[1] then\n"
+		LUA_WANT("ARGV[6]", "ARGV[7]")
+		"  return {1, redis.call('PTTL', KEYS[1]), got}\n"
+		"end\n"
+		LUA_NEXT_FENCE("ARGV[3]")
+		"redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n"
+		LUA_SET_FENCE("ARGV[4]")
+		"if ARGV[5] ~= '' then\n"
+		"  redis.call('SET', KEYS[2], " LUA_MARK("ARGV[1]") " .. ARGV[5], 'PX', ARGV[2])\n"
+		"end\n"
+		"return {0, fence, -1, new}\n",
 
 	/* ARGV: value, next, ttl, floor or '', the counter's ttl, announcement or '', channel */
 	[SCRIPT_REPLACE] =
 		"local there = redis.call('GET', KEYS[1])\n"
 		"if not there then return {2} end\n"
-		"if there ~= ARGV[1] and there ~= ARGV[2] then return {1} end\n" LUA_NEXT_FENCE(
-			"ARGV[4]") "redis.call('SET', KEYS[1], ARGV[2], 'PX', "
-				   "ARGV[3])\n" LUA_SET_FENCE("ARGV[5]") "if ARGV[6] ~= '' then\n"
-									 "  redis.call('SET', "
-									 "KEYS[2], " LUA_MARK(
-										 "ARGV[2]") " .. "
-											    "ARGV["
-											    "6], "
-											    "'PX', "
-											    "ARGV["
-											    "3])\n"
-											    "else\n"
-											    "  "
-											    "redis."
-											    "call('"
-											    "DEL', "
-											    "KEYS["
-											    "2])\n"
-											    "end"
-											    "\n" LUA_OTHERS(
-												    "ARGV[7]") "return {0, fence, others, new}\n",
+		"if there ~= ARGV[1] and there ~= ARGV[2] then return {1} end\n"
+		LUA_NEXT_FENCE("ARGV[4]")
+		"redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])\n"
+		LUA_SET_FENCE("ARGV[5]")
+		"if ARGV[6] ~= '' then\n"
+		"  redis.call('SET', KEYS[2], " LUA_MARK("ARGV[2]") " .. ARGV[6], 'PX', ARGV[3])\n"
+		"else\n"
+		"  redis.call('DEL', KEYS[2])\n"
+		"end\n"
+		LUA_OTHERS("ARGV[7]")
+		"return {0, fence, others, new}\n",
 
 	/* ARGV: value, channel, id */
-	[SCRIPT_RELEASE] = "local there = redis.call('GET', KEYS[1])\n"
-			   "if not there then return {2} end\n"
-			   "if there ~= ARGV[1] then return {1} end\n"
-			   "redis.call('DEL', KEYS[1], KEYS[2])\n" LUA_PUBLISH(
-				   "ARGV[2]", "free", "ARGV[3]") "return {0, 0, got}\n",
+	[SCRIPT_RELEASE] =
+		"local there = redis.call('GET', KEYS[1])\n"
+		"if not there then return {2} end\n"
+		"if there ~= ARGV[1] then return {1} end\n"
+		"redis.call('DEL', KEYS[1], KEYS[2])\n"
+		LUA_PUBLISH("ARGV[2]", "free", "ARGV[3]")
+		"return {0, 0, got}\n",
 
 	/* ARGV: value, ttl, channel */
-	[SCRIPT_EXTEND] = "local there = redis.call('GET', KEYS[1])\n"
-			  "if not there then return {2} end\n"
-			  "if there ~= ARGV[1] then return {1} end\n"
-			  "redis.call('PEXPIRE', KEYS[1], ARGV[2])\n"
-			  "redis.call('PEXPIRE', KEYS[2], ARGV[2])\n" LUA_OTHERS(
-				  "ARGV[3]") "return {0, 0, others}\n",
+	[SCRIPT_EXTEND] =
+		"local there = redis.call('GET', KEYS[1])\n"
+		"if not there then return {2} end\n"
+		"if there ~= ARGV[1] then return {1} end\n"
+		"redis.call('PEXPIRE', KEYS[1], ARGV[2])\n"
+		"redis.call('PEXPIRE', KEYS[2], ARGV[2])\n"
+		LUA_OTHERS("ARGV[3]")
+		"return {0, 0, others}\n",
 
 	/* ARGV: channel or '', id */
 	[SCRIPT_LOOK] =
 		"local there = redis.call('GET', KEYS[1])\n"
 		"if not there then return {2} end\n"
-		"local mark = " LUA_MARK(
-			"there") "\n"
-				 "local text = redis.pcall('GET', KEYS[2])\n"
-				 "if type(text) ~= 'string' or string.sub(text, 1, #mark) ~= mark "
-				 "then text = mark end\n" LUA_WANT(
-					 "ARGV[1]",
-					 "ARGV[2]") "return {1, redis.call('PTTL', KEYS[1]), got, "
-						    "string.sub(text, #mark + 1)}\n",
+		"local mark = " LUA_MARK("there") "\n"
+		"local text = redis.pcall('GET', KEYS[2])\n"
+		"if type(text) ~= 'string' or string.sub(text, 1, #mark) ~= mark then text = mark end\n"
+		LUA_WANT("ARGV[1]", "ARGV[2]")
+		"return {1, redis.call('PTTL', KEYS[1]), got, string.sub(text, #mark + 1)}\n",
 
 	/* ARGV: channel, id */
-	[SCRIPT_BREAK] = "if redis.call('DEL', KEYS[1]) == 0 then return {2} end\n"
-			 "redis.call('DEL', KEYS[2])\n" LUA_PUBLISH("ARGV[1]", "free",
-								    "ARGV[2]") "return {0}\n",
+	[SCRIPT_BREAK] =
+		"if redis.call('DEL', KEYS[1]) == 0 then return {2} end\n"
+		"redis.call('DEL', KEYS[2])\n"
+		LUA_PUBLISH("ARGV[1]", "free", "ARGV[2]")
+		"return {0}\n",
 
 	/* KEYS: the counter alone. ARGV: floor, the counter's ttl */
-	[SCRIPT_RAISE] = "local last = tonumber(redis.call('GET', KEYS[1]) or 0) or 0\n"
-			 "if last < tonumber(ARGV[1]) then\n"
-			 "  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n"
-			 "end\n"
-			 "return {0}\n",
+	[SCRIPT_RAISE] =
+		"local last = tonumber(redis.call('GET', KEYS[1]) or 0) or 0\n"
+		"if last < tonumber(ARGV[1]) then\n"
+		"  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n"
+		"end\n"
+		"return {0}\n",
 };
 /* clang-format on */
 
