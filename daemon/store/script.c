@@ -12,8 +12,8 @@
  *	acquire		GET and SET of K; with fences TIME, GET and SET of {K}:fence; when announced
  *			SET of {K}:holder; if it is taken PTTL of K, PUBLISH to {K}:free
  *	plain acquire	SET of K, without a script
- *	replace		GET and SET of K, SET or DEL of {K}:holder; with fences TIME, GET and SET of
- *			{K}:fence; PUBSUB NUMSUB of {K}:free
+ *	replace		GET and SET of K; with fences TIME, GET and SET of {K}:fence; when announced
+ *			SET of {K}:holder; PUBSUB NUMSUB of {K}:free
  *	release		GET of K, DEL of K and {K}:holder, PUBLISH to {K}:free
  *	extend		GET and PEXPIRE of K, PEXPIRE of {K}:holder, PUBSUB NUMSUB of {K}:free
  *	check		GET of K, without a script
@@ -98,19 +98,23 @@ enum { FENCE_TTL_MS = 7 * 24 * 3600 * 1000, FENCE_TTL_LEASES = 10 };
 #define LUA_OTHERS(channel)                                                                        \
 	"local others = redis.pcall('PUBSUB', 'NUMSUB', " channel ")[2] or -1\n"
 
-/* What is announced bears the mark of the lock that it belongs to. */
+/*
+ * What is announced bears the mark of the lock that it belongs to: what an earlier lock has left
+ * says nothing of a later one, and need not be deleted at every hand-over.
+ */
 #define LUA_MARK(value) "redis.sha1hex(" value ") .. ' '"
 
 static const char *const scripts[N_SCRIPTS] = {
 	/* ARGV: value, ttl, floor or '', the counter's ttl, announcement or '', channel or '', id */
 	[SCRIPT_ACQUIRE] =
-		"local there = redis.call('GET', KEYS[1])\n"
-		"if there and there ~= ARGV[1] then\n"
-		LUA_WANT("ARGV[6]", "ARGV[7]")
-		"  return {1, redis.call('PTTL', KEYS[1]), got}\n"
-		"end\n"
 		LUA_NEXT_FENCE("ARGV[3]")
-		"redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n"
+		"if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then\n"
+		"  if redis.call('GET', KEYS[1]) ~= ARGV[1] then\n"
+		LUA_WANT("ARGV[6]", "ARGV[7]")
+		"    return {1, redis.call('PTTL', KEYS[1]), got}\n"
+		"  end\n"
+		"  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n"
+		"end\n"
 		LUA_SET_FENCE("ARGV[4]")
 		"if ARGV[5] ~= '' then\n"
 		"  redis.call('SET', KEYS[2], " LUA_MARK("ARGV[1]") " .. ARGV[5], 'PX', ARGV[2])\n"
@@ -127,8 +131,6 @@ static const char *const scripts[N_SCRIPTS] = {
 		LUA_SET_FENCE("ARGV[5]")
 		"if ARGV[6] ~= '' then\n"
 		"  redis.call('SET', KEYS[2], " LUA_MARK("ARGV[2]") " .. ARGV[6], 'PX', ARGV[3])\n"
-		"else\n"
-		"  redis.call('DEL', KEYS[2])\n"
 		"end\n"
 		LUA_OTHERS("ARGV[7]")
 		"return {0, fence, others, new}\n",
