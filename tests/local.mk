@@ -2,6 +2,7 @@
 # A fragment a room, so that who works on one touches no other.
 if HAVE_CHECK
 include tests/proto.mk
+include tests/util.mk
 include tests/core.mk
 include tests/store.mk
 include tests/conf.mk

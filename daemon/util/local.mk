@@ -8,4 +8,6 @@ daemon_util_libutil_la_SOURCES = \
 	daemon/util/glob.c \
 	daemon/util/glob.h \
 	daemon/util/log.c \
-	daemon/util/log.h
+	daemon/util/log.h \
+	daemon/util/record.c \
+	daemon/util/record.h
