@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 core_tests = \
 	tests/check_core_mutex \
-	tests/check_core_parts
+	tests/check_core_parts \
+	tests/check_core_save
 check_PROGRAMS += $(core_tests)
 TESTS += $(core_tests)
 
@@ -15,3 +16,10 @@ tests_check_core_mutex_LDADD = daemon/core/libcore.la daemon/util/libutil.la $(C
 tests_check_core_parts_SOURCES = tests/check_core_parts.c
 tests_check_core_parts_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_check_core_parts_LDADD = daemon/core/libcore.la daemon/util/libutil.la $(CHECK_LIBS)
+
+tests_check_core_save_SOURCES = \
+	tests/check_core_save.c \
+	tests/core_world.c \
+	tests/core_world.h
+tests_check_core_save_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_check_core_save_LDADD = daemon/core/libcore.la daemon/util/libutil.la $(CHECK_LIBS)

@@ -121,17 +121,33 @@ __attribute__((constructor)) static void world_reset(void)
 	world_settings = default_settings;
 }
 
-void world_begin(void)
+struct table *world_table(const char *key)
 {
 	struct table_env env = {.clock = &world_clock, .entropy = &world_entropy};
-	struct section *section;
+	struct table *made = table_new(&env);
+	struct section *section = world_section("m", key, &world_settings);
 
+	table_configure(made, &section, 1);
+	return made;
+}
+
+void world_forget(void)
+{
+	struct store_op *op;
+
+	while ((op = TAILQ_FIRST(&open_ops))) {
+		TAILQ_REMOVE(&open_ops, op, entry);
+		op->status = STORE_UNKNOWN;
+		op->done(op);
+	}
+}
+
+void world_begin(void)
+{
 	world_now_us = INT64_C(1000000000);
 	world_n_commands = 0;
 	random_state = 1;
-	table = table_new(&env);
-	section = world_section("m", "key", &world_settings);
-	table_configure(table, &section, 1);
+	table = world_table("key");
 }
 
 void world_end(void)

@@ -33,6 +33,11 @@ void world_begin(void);
 /* Asserts that nothing is left: answers what is open, drops nobody. */
 void world_end(void);
 
+/* Another table in the same world, with "m" and these settings; the caller's. */
+struct table *world_table(const char *key);
+/* What is open will never be answered: the process that asked is gone. */
+void world_forget(void);
+
 struct section *world_section(const char *name, const char *key,
 			      const struct mutex_settings *settings);
 struct mutex *world_mutex(void); /* "m" of the first section */

@@ -128,7 +128,8 @@ static void remove_done(struct errand *errand)
 		answer_all(errand, errand->op.status == STORE_OK || errand->repeated
 					   ? OUTCOME_OK
 					   : OUTCOME_UNLOCK_FAIL);
-		if (errand->op.settled || now_us >= errand->doubt_us) {
+		if ((errand->op.settled && table_trusts_settled(mutex->table)) ||
+		    now_us >= errand->doubt_us) {
 			errand_free(errand);
 			return;
 		}

@@ -20,6 +20,8 @@ core_sources = \
 	daemon/core/store.h \
 	daemon/core/table.c \
 	daemon/core/table.h \
+	daemon/core/table_save.c \
+	daemon/core/table_save.h \
 	daemon/core/timer.c \
 	daemon/core/timer.h
 daemon_core_libcore_la_SOURCES = $(core_sources)

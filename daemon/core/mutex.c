@@ -37,8 +37,6 @@
 #define CONTESTED_US (40 * MS_US)
 #define BACK_OFF_MIN_US (20 * MS_US)
 #define BACK_OFF_MAX_US SECOND_US
-/* n of a fence: F * 1024 + n. */
-#define FENCE_STEP 1024
 
 static void start_attempt(struct mutex *mutex);
 static void start_replace(struct mutex *mutex);
@@ -230,6 +228,15 @@ static void enqueue(struct mutex *mutex, struct ask *ask)
 	timer_init(&ask->timer, waiter_timer_fired);
 	timer_set(&mutex->table->timers, &ask->timer,
 		  wait_us == CLOCK_NEVER ? CLOCK_NEVER : ask->asked_us + wait_us);
+}
+
+void mutex_restore_waiter(struct mutex *mutex, struct ask *ask, uint32_t round, int64_t due_us)
+{
+	ask->round = round;
+	ask->state = ASK_WAITING;
+	TAILQ_INSERT_TAIL(&mutex->waiters, ask, entry);
+	mutex->n_waiters++;
+	timer_set(&mutex->table->timers, &ask->timer, due_us);
 }
 
 /* Answers those who only tried, and for whom the attempt answered last counts. */
@@ -806,7 +813,9 @@ static void release_done(struct mutex *mutex)
 
 void mutex_note_settled(struct mutex *mutex, const struct store_op *op, int64_t sent_us)
 {
-	if ((op->settled || CORE_FAULT(unsettled_trusted)) && sent_us >= mutex->doubtful_us)
+	if (((op->settled && table_trusts_settled(mutex->table)) ||
+	     CORE_FAULT(unsettled_trusted)) &&
+	    sent_us >= mutex->doubtful_us)
 		mutex->doubtful = false;
 }
 
@@ -1059,7 +1068,7 @@ void mutex_next(struct mutex *mutex)
 
 /* ------------------------------------------------------------------ asking */
 
-static void ask_init(struct mutex *mutex, struct ask *ask, enum ask_kind kind)
+void ask_init(struct mutex *mutex, struct ask *ask, enum ask_kind kind)
 {
 	assert(ask->state == ASK_IDLE && ask->done);
 	ask->kind = kind;
@@ -1319,7 +1328,7 @@ static char *expand_key(const char *key, const char *name)
 	return xstrdup(key);
 }
 
-static struct place *place_new(struct section *section, const char *name)
+struct place *place_new(struct section *section, const char *name)
 {
 	struct place *place = xcalloc(1, sizeof(*place));
 	char *key = expand_key(section->key, name);

@@ -7,6 +7,7 @@
  *	mutex.c		who holds it and who is next: attempts, grants, hand-over, release
  *	mutex_upkeep.c	keeping what is held: renewal, comparison, EXPIRING, LOST
  *	errand.c	commands beside that: looks, breaks, extensions, removals of strings
+ *	table_save.c	all of it as records, for the process that comes after
  */
 #include <uthash.h>
 
@@ -17,6 +18,8 @@
 
 #define MS_US INT64_C(1000)
 #define SECOND_US (1000 * MS_US)
+/* A fence as clients see it is F * FENCE_STEP + n, see mutex.passes_in_lease. */
+#define FENCE_STEP 1024
 
 /*
  * For how long a command may still be executed that was lost with its connection, when nobody could
@@ -160,6 +163,11 @@ struct table {
 	bool stopping;
 	bool abandoned;
 	int64_t turned_us; /* the last table_turn() */
+	/*
+	 * Commands of the process before may still be carried out until then, of which the stores
+	 * of this one know nothing when they say `settled`.
+	 */
+	int64_t unsettled_us;
 	struct table_stats stats;
 };
 
@@ -192,9 +200,15 @@ void mutex_note_contender(struct mutex *mutex);
 void mutex_retry_now(struct mutex *mutex);
 void mutex_set_section(struct mutex *mutex, struct section *section);
 void watch_stop(struct mutex *mutex);
+/* The key of a mutex of that name in that section. */
+struct place *place_new(struct section *section, const char *name);
 struct place *place_ref(struct place *place);
 void place_unref(struct place *place);
 void mutex_refuse_waiters(struct mutex *mutex, enum outcome outcome);
+/* From now on the ask is the mutex's, to be answered. */
+void ask_init(struct mutex *mutex, struct ask *ask, enum ask_kind kind);
+/* Puts an ask that waited in another process at the end of the queue. @round: as it had there */
+void mutex_restore_waiter(struct mutex *mutex, struct ask *ask, uint32_t round, int64_t due_us);
 int64_t mutex_jitter_us(struct mutex *mutex, int64_t range_us);
 int64_t mutex_back_off_us(struct mutex *mutex, int64_t *backoff_us);
 
@@ -224,6 +238,10 @@ void ask_answer(struct ask *ask, enum outcome outcome);
 void ask_answer_text(struct ask *ask, enum outcome outcome, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 void table_note_idle(struct table *table, struct mutex *mutex);
+struct mutex *table_give_birth(struct table *table, struct section *section, const char *name,
+			       size_t len);
+/* Does `settled` of an answer mean what it says? */
+bool table_trusts_settled(const struct table *table);
 struct section *section_ref(struct section *section);
 void section_unref(struct section *section);
 void stats_count_wait(struct table_stats *stats, int64_t us);

@@ -147,6 +147,11 @@ void section_unref(struct section *section)
 		section->free(section);
 }
 
+bool table_trusts_settled(const struct table *table)
+{
+	return clock_now_us(table->env.clock) >= table->unsettled_us;
+}
+
 static struct mutex *find(const struct table *table, const char *name, size_t len)
 {
 	struct mutex *mutex;
@@ -155,8 +160,8 @@ static struct mutex *find(const struct table *table, const char *name, size_t le
 	return mutex;
 }
 
-static struct mutex *give_birth(struct table *table, struct section *section, const char *name,
-				size_t len)
+struct mutex *table_give_birth(struct table *table, struct section *section, const char *name,
+			       size_t len)
 {
 	struct mutex *mutex = mutex_new(table, section, name, len);
 
@@ -212,7 +217,7 @@ struct mutex *table_find(struct table *table, const char *name, size_t len)
 	section = table_section(table, name, len);
 	if (!section)
 		return NULL;
-	mutex = give_birth(table, section, name, len);
+	mutex = table_give_birth(table, section, name, len);
 	table_note_idle(table, mutex);
 	return mutex;
 }
@@ -272,7 +277,7 @@ void table_configure(struct table *table, struct section **sections, size_t n_se
 		const size_t len = strlen(section->name);
 
 		if (!section->family && !find(table, section->name, len))
-			give_birth(table, section, section->name, len);
+			table_give_birth(table, section, section->name, len);
 	}
 	drop_sections(old, n_old);
 }
