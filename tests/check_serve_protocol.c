@@ -2,6 +2,8 @@
 /* The protocol as its clients meet it: each verb, order, hanging up, malformed lines. */
 #include "config.h"
 
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -555,6 +557,30 @@ START_TEST(a_close_after_half_a_close_is_noticed_behind_a_barrier)
 	}
 END_TEST
 
+START_TEST(who_leaves_with_replies_unread_is_noticed_too)
+	{
+		struct client *e = client_connect(daemon_);
+		struct pollfd poll_fd = {.fd = e->fd, .events = POLLIN};
+
+		free(acquire(c, "a"));
+		free(acquire(e, "b"));
+		say(e, "PING");
+		ck_assert_int_eq(poll(&poll_fd, 1, HARNESS_WAIT_MS), 1);
+		/* The daemon is to find the request and the end at the same time. */
+		kill(daemon_->pid, SIGSTOP);
+		if (_i == 0)
+			say(e, "ACQUIRE a wait=forever");
+		else
+			say_bytes(e, "PIN", 3);
+		client_close(e);
+		kill(daemon_->pid, SIGCONT);
+		say(d, "@b ACQUIRE b wait=1000");
+		expect(d, "@b OK *");
+		say(d, "INFO a");
+		expect(d, "OK locked=true holder=here waiters=0 *");
+	}
+END_TEST
+
 /* ------------------------------------------------------------------ limits */
 
 START_TEST(max_locks_per_client_counts_held_and_pending)
@@ -621,6 +647,7 @@ static Suite *protocol_suite(void)
 	tcase_add_test(hang_up, a_waiter_that_half_closes_leaves_the_queue_at_once);
 	tcase_add_test(hang_up, locks_are_released_when_the_connection_closes);
 	tcase_add_test(hang_up, a_close_after_half_a_close_is_noticed_behind_a_barrier);
+	tcase_add_loop_test(hang_up, who_leaves_with_replies_unread_is_noticed_too, 0, 2);
 	suite_add_tcase(suite, hang_up);
 
 	tcase_add_checked_fixture(limits, setup, teardown);

@@ -144,6 +144,11 @@ static void command_acquire(struct session *session, const struct request *reque
 
 	if (!mutex || !may_have_another_lock(session, request))
 		return;
+	if (session->gone) {
+		/* Nobody would hear the lock string, so nobody could let it go. */
+		refuse(session, request, PROTO_E_CANCELLED, NULL);
+		return;
+	}
 	if (request->owner == REQUEST_OWNER_PID) {
 		owner = owner_get(session, (pid_t)request->owner_pid, &why);
 		if (!owner) {
@@ -177,7 +182,9 @@ static void command_acquire(struct session *session, const struct request *reque
 				  : mutex_section(mutex)->settings.renew;
 	call->ask.note = call->note;
 	call->ask.announce = call->announce;
+	call->waits = request->wait_ms != 0;
 	session->n_acquires++;
+	session->n_waits += call->waits;
 	session->user->n_detached_acquires += call->detached;
 	mutex_acquire(mutex, &call->ask);
 	if (session->hung_up)
@@ -438,6 +445,7 @@ void command_done(struct ask *ask)
 
 	if (call->verb == VERB_ACQUIRE) {
 		session->n_acquires--;
+		session->n_waits -= call->waits;
 		session->user->n_detached_acquires -= call->detached;
 		/* The daemon stopped between the grant and now. */
 		if (ask->outcome == OUTCOME_OK && ask->lock->dead)

@@ -389,14 +389,24 @@ static void session_hang_up(struct session *session)
 	}
 }
 
-/* Nobody is there any more: its locks are free at once, not when its last request is through. */
+/*
+ * Nobody is there any more: its locks are free at once, not when its last request is through. Nor
+ * is a lock taken that it could not hear of.
+ */
 static void session_gone(struct session *session)
 {
-	session_hang_up(session);
+	struct call *call;
+
+	session->hung_up = true;
 	if (session->gone)
 		return;
 	session->gone = true;
+	session->readable = !session->eof; /* up to the end of what it sent */
 	buffer_clear(&session->server->buffers, &session->out);
+	TAILQ_FOREACH (call, &session->calls, entry) {
+		if (call->open && call->verb == VERB_ACQUIRE)
+			ask_cancel(&call->ask);
+	}
 	table_drop_holder(session->server->table, &session->holder);
 	server_mark_dirty(session->server, session);
 	server_mark_ready(session->server, session);
@@ -409,10 +419,12 @@ static void session_look_for_hang_up(struct session *session)
 
 	if (poll(&poll_fd, 1, 0) <= 0)
 		return;
-	session_hang_up(session);
-	session->readable = true; /* up to the end of what it sent */
-	if (poll_fd.revents & (POLLHUP | POLLERR))
+	if (poll_fd.revents & (POLLHUP | POLLERR)) {
 		session_gone(session);
+	} else {
+		session_hang_up(session);
+		session->readable = true; /* up to the end of what it sent */
+	}
 }
 
 void session_quit(struct session *session, struct call *quit)
@@ -554,9 +566,10 @@ static bool session_read(struct session *session)
 	if (n <= 0) {
 		session->readable = false;
 		session->eof = true;
-		session_hang_up(session);
 		if (n < 0)
 			session_gone(session);
+		else
+			session_hang_up(session);
 		return true;
 	}
 	/* Whatever comes after a short read makes the loop call again; the end does not. */
@@ -657,20 +670,35 @@ void session_settle(struct session *session)
 
 /* ------------------------------------------------------------------ events */
 
+/*
+ * Would nobody notice if the client had gone with the lines that were just read? The loop tells of
+ * an error, which a client that left replies unread makes, as of something to read, and after a
+ * short read nothing more is read. But a reply that can't be written shows it too, so only those
+ * have to ask to whom none will be written soon.
+ */
+static bool session_may_be_gone(const struct session *session)
+{
+	return session->state == SESSION_LIVE && !session->hung_up && session->out.len == 0 &&
+	       (session->n_open == 0 || session->n_waits > 0);
+}
+
 static void session_read_cb(evutil_socket_t fd, short what, void *arg)
 {
 	struct session *session = arg;
-	bool idle = session->barrier || session->quit || session->eof || session->paused;
 
 	(void)fd;
 	server_turn(session->server);
 	if (session->state == SESSION_DEAD)
 		return;
 	session->readable = true;
-	/* An error shows as EV_READ alone, and nobody who waits reads. */
-	if ((what & EV_CLOSED) || idle)
+	if (what & EV_CLOSED)
 		session_look_for_hang_up(session);
 	session_run(session);
+	/* Or it was an error while nothing was read, since something has to be answered first. */
+	if (session_may_be_gone(session) || session->readable) {
+		session_look_for_hang_up(session);
+		session_run(session);
+	}
 }
 
 static void session_write_cb(evutil_socket_t fd, short what, void *arg)

@@ -57,6 +57,7 @@ struct session {
 	unsigned n_calls;    /* on `calls` */
 	unsigned n_open;     /* of these, not answered, QUIT not counted */
 	unsigned n_acquires; /* ACQUIREs under way */
+	unsigned n_waits;    /* of these, that may wait in a queue */
 	int fd;
 	enum session_state state : 8;
 	bool ready : 1, later : 1, dirty : 1, stalled : 1; /* on which lists it is */
@@ -85,6 +86,7 @@ struct call {
 	enum verb verb;
 	bool open;     /* not answered yet */
 	bool detached; /* ACQUIRE whose lock would outlive the connection */
+	bool waits;    /* ACQUIRE with a wait */
 	uint8_t tag_len;
 	char tag[PROTO_TAG_MAX];
 	struct ask ask;
