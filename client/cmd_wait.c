@@ -167,7 +167,7 @@ int cmd_wait(const struct cmd_wait *wait, struct redmutex_lock *lock, char *text
 	struct waiting waiting = {
 		.wait = wait, .lock = lock, .text = text, .text_size = text_size, .ahead = -1};
 	bool show = wait->options->wait_ms != 0 && isatty(STDERR_FILENO);
-	uint64_t id;
+	uint64_t id = 0;
 	int error = 0;
 
 	*signo = 0;
