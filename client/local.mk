@@ -54,3 +54,18 @@ client_redmutex_SOURCES = \
 	client/redmutex.c
 client_redmutex_LDADD = client/libredmutex.la
 client_redmutex_LDFLAGS = -static
+
+man_MANS += client/redmutex.1 client/libredmutex.3
+EXTRA_DIST += client/redmutex.1 client/libredmutex.3
+
+# bash loads a completion by the name of its command.
+bashcompletiondir = $(datadir)/bash-completion/completions
+zshcompletiondir = $(datadir)/zsh/site-functions
+fishcompletiondir = $(datadir)/fish/vendor_completions.d
+nodist_bashcompletion_DATA = client/completion/redmutex
+dist_zshcompletion_DATA = client/completion/_redmutex
+dist_fishcompletion_DATA = client/completion/redmutex.fish
+client/completion/redmutex: client/completion/redmutex.bash
+	$(AM_V_GEN)$(MKDIR_P) client/completion && cp $(srcdir)/client/completion/redmutex.bash $@
+EXTRA_DIST += client/completion/redmutex.bash
+CLEANFILES += client/completion/redmutex

@@ -29,10 +29,15 @@
 
 static struct daemon *daemon_;
 
+static void spawn(const char *settings)
+{
+	daemon_ = daemon_spawn(settings, SECTIONS);
+	ck_assert_int_eq(setenv("REDMUTEX_SOCKET", daemon_->socket_path, 1), 0);
+}
+
 static void setup(void)
 {
-	daemon_ = daemon_spawn("max_waiters = 1\n", SECTIONS);
-	ck_assert_int_eq(setenv("REDMUTEX_SOCKET", daemon_->socket_path, 1), 0);
+	spawn("");
 }
 
 static void teardown(void)
@@ -169,7 +174,7 @@ static bool is_alive(pid_t pid)
 	return state != NULL && state[2] != 'Z' && state[2] != 'X';
 }
 
-static void chdir_to_pids(void)
+static void export_folder(void)
 {
 	ck_assert_int_eq(setenv("D", daemon_->dir, 1), 0);
 }
@@ -241,6 +246,8 @@ START_TEST(denied_is_77_and_a_limit_75)
 
 		if (getuid() != 0)
 			return;
+		daemon_stop(daemon_);
+		spawn("max_waiters = 1\n");
 		ck_assert_int_eq(chmod(daemon_->dir, 0755), 0);
 		ck_assert_int_eq(chmod(daemon_->socket_path, 0600), 0);
 		ck_assert_int_eq(sh("setpriv --reuid 65534 --clear-groups $X ping 2>/dev/null"),
@@ -371,7 +378,7 @@ START_TEST(signals_reach_the_group)
 	{
 		pid_t run;
 
-		chdir_to_pids();
+		export_folder();
 		run = start("$R run m -- sh -c 'trap \"exit 40\" USR1; echo $$ > $D/pid; "
 			    "while :; do sleep 0.01; done'");
 		await_pid("pid");
@@ -384,7 +391,7 @@ START_TEST(what_the_command_leaves_in_its_group_ends_before_the_lock_does)
 	{
 		pid_t left;
 
-		chdir_to_pids();
+		export_folder();
 		ck_assert_int_eq(sh("$R run m -- sh -c 'sleep 30 & echo $! > $D/pid; exit 5'"), 5);
 		left = await_pid("pid");
 		ck_assert(!is_alive(left));
@@ -446,7 +453,7 @@ START_TEST(a_broken_lock_brings_sigterm_and_after_a_grace_sigkill)
 		pid_t run;
 		long long begin;
 
-		chdir_to_pids();
+		export_folder();
 		run = start("$R run m -- sh -c 'trap \"echo 1 > $D/term; exit 3\" TERM; "
 			    "echo $$ > $D/pid; while :; do sleep 0.01; done' 2>/dev/null");
 		await_pid("pid");
@@ -470,9 +477,7 @@ START_TEST(a_daemon_that_stops_or_dies_has_the_group_dead_in_half_a_second)
 		long long begin;
 		pid_t run, command;
 
-		daemon_stop(daemon_);
-		setup();
-		chdir_to_pids();
+		export_folder();
 		run = start("$R run --grace 9 m -- sh -c 'trap \"\" TERM; echo $$ > $D/pid; "
 			    "while :; do sleep 0.01; done' 2>/dev/null");
 		command = await_pid("pid");
@@ -492,7 +497,7 @@ START_TEST(a_command_is_never_started_without_its_lock)
 		pid_t holder = start("$R run m sleep 20"), waiter;
 
 		await_state("m", "true", 0);
-		chdir_to_pids();
+		export_folder();
 		waiter = start("$R run -t 0.1 m -- touch $D/started 2>/dev/null");
 		await_state("m", "true", 1);
 		/* The lease comes and goes while the waiter can't look. */
@@ -512,7 +517,7 @@ START_TEST(killing_run_never_leaves_its_group_without_the_lock)
 		enum { TIMES = 40 };
 		struct client *client = client_connect(daemon_);
 
-		chdir_to_pids();
+		export_folder();
 		for (int i = 0; i < TIMES; i++) {
 			pid_t run = start("$R run m -- sh -c 'trap \"\" TERM; "
 					  "sh -c \"echo \\$\\$ > $D/child; sleep 30\" & "
@@ -539,7 +544,7 @@ START_TEST(killing_run_at_any_moment_leaves_nothing_behind)
 		enum { TIMES = 150 };
 		struct client *client = client_connect(daemon_);
 
-		chdir_to_pids();
+		export_folder();
 		for (int i = 0; i < TIMES; i++) {
 			pid_t run = start("$R run m -- sh -c 'echo $$ > $D/pid; sleep 30'");
 			char path[256], *lock;
@@ -573,7 +578,7 @@ START_TEST(a_guard_that_is_killed_is_replaced)
 		pid_t run, command;
 		char text[256], *lock;
 
-		chdir_to_pids();
+		export_folder();
 		run = start("$R run m -- sh -c 'echo $$ > $D/pid; sleep 30'");
 		command = await_pid("pid");
 		snprintf(text, sizeof(text), "pkill -KILL -P %d redmutex-guard", (int)run);
@@ -663,6 +668,23 @@ START_TEST(a_wait_is_shown_on_a_terminal_after_a_second)
 	}
 END_TEST
 
+static const char *const examples[] = {
+	"examples/poll_loop m", "examples/libevent_loop m other renewed m",
+	"examples/threads m",	"examples/synchronize m",
+	"examples/guard m",	"examples/fenced_worker m $D/store",
+};
+
+START_TEST(the_examples_do_what_they_say)
+	{
+		char text[256];
+
+		export_folder();
+		snprintf(text, sizeof(text), "%s >/dev/null", examples[_i]);
+		ck_assert_msg(sh(text) == 0, "%s", examples[_i]);
+		await_state("m", "false", 0);
+	}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("client/command");
@@ -674,16 +696,18 @@ int main(void)
 	tcase_add_unchecked_fixture(outcomes, setup, teardown);
 	tcase_add_loop_test(outcomes, each_outcome_has_its_exit_status, 0,
 			    sizeof(statuses) / sizeof(*statuses));
-	tcase_add_test(outcomes, denied_is_77_and_a_limit_75);
 	tcase_add_test(outcomes, a_daemon_that_is_not_understood_is_70);
 	tcase_add_test(outcomes, errors_say_what_to_do);
 	tcase_add_test(outcomes, the_command_knows_its_lock);
 	tcase_add_test(outcomes, a_lock_can_outlive_its_command);
 	tcase_add_test(outcomes, machines_can_read_what_is_printed);
+	tcase_add_loop_test(outcomes, the_examples_do_what_they_say, 0,
+			    sizeof(examples) / sizeof(*examples));
 	suite_add_tcase(suite, outcomes);
 
 	tcase_add_checked_fixture(run, setup, teardown);
 	tcase_set_timeout(run, 60);
+	tcase_add_test(run, denied_is_77_and_a_limit_75);
 	tcase_add_test(run, run_waits_its_turn);
 	tcase_add_test(run, a_signal_ends_the_wait_and_leaves_the_queue);
 	tcase_add_test(run, signals_reach_the_group);

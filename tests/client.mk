@@ -18,3 +18,25 @@ tests_check_client_library_SOURCES = \
 	tests/client_script.h
 tests_check_client_library_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_check_client_library_LDADD = client/libredmutex.la $(CHECK_LIBS)
+
+# The examples are programs that these tests run.
+client_examples = \
+	examples/fenced_worker \
+	examples/guard \
+	examples/libevent_loop \
+	examples/poll_loop \
+	examples/synchronize \
+	examples/threads
+check_PROGRAMS += $(client_examples)
+examples_fenced_worker_LDADD = client/libredmutex.la
+examples_guard_SOURCES = examples/guard.cc
+examples_guard_CXXFLAGS = -Wall -Wextra -Wpedantic
+examples_guard_LDADD = client/libredmutex.la
+examples_libevent_loop_CFLAGS = $(AM_CFLAGS) $(LIBEVENT_CFLAGS)
+examples_libevent_loop_LDADD = client/libredmutex.la $(LIBEVENT_LIBS)
+examples_poll_loop_LDADD = client/libredmutex.la
+examples_synchronize_LDADD = client/libredmutex.la
+examples_threads_LDADD = client/libredmutex.la
+
+TESTS += tests/check_client_symbols.sh
+EXTRA_DIST += tests/check_client_symbols.sh
