@@ -19,6 +19,7 @@
 #endif
 
 #include "conf/conf.h"
+#include "serve/journal.h"
 #include "serve/server.h"
 #include "util/alloc.h"
 #include "util/log.h"
@@ -244,6 +245,20 @@ static struct event *signal_start(struct program *program, int signal_number)
 	return event;
 }
 
+/* Return: false when the daemon must not run. It can run without a journal. */
+static bool open_journal(const struct conf *conf, struct journal_file **journal)
+{
+	struct journal_env env = {.path = conf->state_file, .clock = &boottime};
+	int error;
+
+	journal_boot_id(&chance.entropy, env.boot);
+	error = journal_open(&env, journal);
+	if (error < 0)
+		log_error("without a state file: what is locked when this process crashes stays "
+			  "locked until it expires");
+	return error <= 0;
+}
+
 static int run(struct program *program, struct conf *conf)
 {
 	struct server_env env = {
@@ -257,6 +272,10 @@ static int run(struct program *program, struct conf *conf)
 	if (env.listen_fd < -1) {
 		conf_free(conf);
 		return EX_CONFIG;
+	}
+	if (!open_journal(conf, &env.journal)) {
+		conf_free(conf);
+		return EXIT_FAILURE;
 	}
 	signal(SIGPIPE, SIG_IGN);
 	raise_limit(conf);
@@ -275,6 +294,7 @@ static int run(struct program *program, struct conf *conf)
 		status = EXIT_SUCCESS;
 	}
 	server_free(program->server);
+	journal_close(env.journal);
 	for (size_t i = 0; i < sizeof(program->events) / sizeof(*program->events); i++) {
 		if (program->events[i])
 			event_free(program->events[i]);

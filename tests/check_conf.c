@@ -399,6 +399,7 @@ START_TEST(an_empty_file_gives_the_defaults)
 		ck_assert_uint_eq(conf->max_waiters, 10000);
 		ck_assert_uint_eq(conf->max_output_bytes, 1048576);
 		ck_assert_int_eq(conf->busy_poll_us, 0);
+		ck_assert_str_eq(conf->state_file, "/run/redmutexd/redmutexd.sock.held");
 		ck_assert_ptr_null(conf->include);
 		ck_assert_uint_eq(conf->n_mutexes, 0);
 		conf_free(conf);
@@ -448,7 +449,7 @@ START_TEST(every_key_is_taken_over)
 			 "admin_group = 77\nlog_level = debug\nmax_clients = "
 			 "1\nmax_clients_per_user = 2\n"
 			 "max_locks_per_client = 3\nmax_pending_per_client = 4\nmax_waiters = 5\n"
-			 "max_output_bytes = 65536\nbusy_poll_us = 7\n"
+			 "max_output_bytes = 65536\nbusy_poll_us = 7\nstate_file = /tmp/h\n"
 			 "[mutex order-*]\nurl = x:\nkey = orders:{name}\nexpiration_in_seconds = "
 			 "0.0109\n"
 			 "renew = yes\nfence = no\nhandoff = local\nhandoff_limit = 9\nlinger_ms = "
@@ -472,6 +473,7 @@ START_TEST(every_key_is_taken_over)
 		ck_assert_uint_eq(conf->max_waiters, 5);
 		ck_assert_uint_eq(conf->max_output_bytes, 65536);
 		ck_assert_int_eq(conf->busy_poll_us, 7);
+		ck_assert_str_eq(conf->state_file, "/tmp/h");
 		m = conf->mutexes;
 		ck_assert(m->family);
 		ck_assert_str_eq(m->key, "orders:{name}");
@@ -763,7 +765,7 @@ START_TEST(changes_that_need_a_restart_are_named)
 		char changes[128] = "";
 
 		conf_frozen_changes(old, new, note_change, changes);
-		ck_assert_str_eq(changes, "socket socket_group ");
+		ck_assert_str_eq(changes, "socket socket_group state_file ");
 		changes[0] = '\0';
 		conf_frozen_changes(old, old, note_change, changes);
 		ck_assert_str_eq(changes, "");

@@ -1,10 +1,18 @@
 # SPDX-License-Identifier: MIT
 core_tests = \
+	tests/check_core_crash \
 	tests/check_core_mutex \
 	tests/check_core_parts \
 	tests/check_core_save
 check_PROGRAMS += $(core_tests)
 TESTS += $(core_tests)
+
+tests_check_core_crash_SOURCES = \
+	tests/check_core_crash.c \
+	tests/core_world.c \
+	tests/core_world.h
+tests_check_core_crash_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_check_core_crash_LDADD = daemon/core/libcore.la daemon/util/libutil.la $(CHECK_LIBS)
 
 tests_check_core_mutex_SOURCES = \
 	tests/check_core_mutex.c \

@@ -27,6 +27,7 @@ static const struct mutex_settings default_settings = {
 	.max_waiters = 100,
 };
 struct mutex_settings world_settings;
+struct journal *world_journal;
 
 static int64_t now_us(struct clock *clock)
 {
@@ -123,7 +124,11 @@ __attribute__((constructor)) static void world_reset(void)
 
 struct table *world_table(const char *key)
 {
-	struct table_env env = {.clock = &world_clock, .entropy = &world_entropy};
+	struct table_env env = {
+		.clock = &world_clock,
+		.entropy = &world_entropy,
+		.journal = world_journal,
+	};
 	struct table *made = table_new(&env);
 	struct section *section = world_section("m", key, &world_settings);
 

@@ -28,6 +28,8 @@ extern int64_t world_now_us;
 
 /* What the first section of the next world_begin() is like: change it before. */
 extern struct mutex_settings world_settings;
+/* What the table of the next world_begin() notes claims in; or NULL. */
+extern struct journal *world_journal;
 
 void world_begin(void);
 /* Asserts that nothing is left: answers what is open, drops nobody. */

@@ -178,6 +178,12 @@ struct daemon *daemon_spawn_activated(const char *settings, const char *sections
 	return daemon;
 }
 
+void daemon_kill(struct daemon *daemon)
+{
+	kill(daemon->pid, SIGKILL);
+	ck_assert_int_eq(waitpid(daemon->pid, NULL, 0), daemon->pid);
+}
+
 int daemon_spawn_second(struct daemon *daemon)
 {
 	int status;
@@ -224,6 +230,7 @@ int daemon_await(struct daemon *daemon)
 {
 	long long until_ms = now_ms() + HARNESS_WAIT_MS;
 	char *lock_path = format_text("%s.lock", daemon->socket_path);
+	char *held_path = format_text("%s.held", daemon->socket_path);
 	int status;
 
 	while (waitpid(daemon->pid, &status, WNOHANG) == 0) {
@@ -239,11 +246,13 @@ int daemon_await(struct daemon *daemon)
 	unlink(daemon->conf_path);
 	unlink(daemon->log_path);
 	unlink(lock_path);
+	unlink(held_path);
 	ck_assert_msg(access(daemon->socket_path, F_OK) < 0 || !WIFEXITED(status),
 		      "the socket file is left behind");
 	unlink(daemon->socket_path);
 	rmdir(daemon->dir);
 	free(lock_path);
+	free(held_path);
 	free(daemon->conf_path);
 	free(daemon->log_path);
 	free(daemon->socket_path);

@@ -30,6 +30,8 @@ struct daemon *daemon_spawn(const char *settings, const char *sections);
 struct daemon *daemon_spawn_activated(const char *settings, const char *sections);
 /* Starts it again, with the same configuration, after it has ended. */
 void daemon_start(struct daemon *daemon);
+/* SIGKILL, and the end of the process; all else stays as it is for daemon_start(). */
+void daemon_kill(struct daemon *daemon);
 /* Writes another configuration; SIGHUP and the wait for the log to say so. */
 void daemon_reload(struct daemon *daemon, const char *settings, const char *sections,
 		   const char *log_text);

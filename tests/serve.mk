@@ -8,7 +8,9 @@ tests_libharness_la_SOURCES = \
 	tests/harness.h
 
 serve_tests = \
+	tests/check_serve_crash \
 	tests/check_serve_daemon \
+	tests/check_serve_journal \
 	tests/check_serve_protocol \
 	tests/check_serve_store
 check_PROGRAMS += $(serve_tests)
@@ -20,3 +22,18 @@ tests_check_serve_protocol_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_check_serve_protocol_LDADD = tests/libharness.la $(CHECK_LIBS)
 tests_check_serve_store_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_check_serve_store_LDADD = tests/libharness.la tests/libredisserver.la $(CHECK_LIBS)
+
+tests_check_serve_journal_SOURCES = \
+	tests/check_serve_journal.c \
+	tests/core_world.c \
+	tests/core_world.h
+tests_check_serve_journal_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_check_serve_journal_LDADD = \
+	daemon/serve/libserve.la \
+	daemon/core/libcore.la \
+	daemon/util/libutil.la \
+	proto/libproto.la \
+	$(CHECK_LIBS)
+
+tests_check_serve_crash_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_check_serve_crash_LDADD = tests/libharness.la tests/libredisserver.la $(CHECK_LIBS)

@@ -746,6 +746,8 @@ static void check_sections(struct load *load)
 	struct section *defaults = load->defaults;
 
 	inherit(load, CONF_REDMUTEXD, load->top, NULL);
+	if (!load->conf->state_file && load->conf->socket_path)
+		load->conf->state_file = xasprintf("%s.held", load->conf->socket_path);
 	if (defaults) {
 		inherit(load, CONF_MUTEX, defaults, NULL);
 		if (!defaults->mutex.store.url ||
@@ -825,6 +827,7 @@ void conf_free(struct conf *conf)
 	for (size_t i = 0; i < conf->n_files; i++)
 		free(conf->files[i]);
 	free(conf->files);
+	free(conf->state_file);
 	free(conf->include);
 	free(conf->socket_path);
 	free(conf->path);

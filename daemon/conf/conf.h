@@ -53,6 +53,7 @@ struct conf {
 	unsigned max_waiters;
 	size_t max_output_bytes;
 	int64_t busy_poll_us;
+	char *state_file;
 	char *include;		    /* the patterns as written; NULL: none */
 	struct conf_mutex *mutexes; /* in the order of the file */
 	size_t n_mutexes;

@@ -498,6 +498,8 @@ const struct conf_row conf_rows[] = {
 	 .help = "unread by a client, after which it is dropped"},
 	{TOP(busy_poll_us), .key = "busy_poll_us", .type = &type_int64, .max = 1000000,
 	 .default_text = "0", .help = "microseconds to look again before sleeping"},
+	{TOP(state_file), .key = "state_file", .type = &type_text, .max = 4096, .frozen = true,
+	 .help = "what is held, for the start after a crash; default: the socket and .held"},
 	{TOP(include), .key = "include", .type = &type_words, .max = 65536, .goes_on = true,
 	 .included = true, .help = "patterns of files with more [mutex] sections; default: none"},
 

@@ -104,8 +104,8 @@ static bool is_answered(const struct store_op *op)
 
 /* ------------------------------------------------------------------ removals */
 
-struct errand *errand_remove(struct mutex *mutex, const char *string, int64_t not_before_us,
-			     int64_t until_us, bool doubtful, uint32_t slot)
+static struct errand *removal_new(struct mutex *mutex, const char *string, int64_t until_us,
+				  bool doubtful, uint32_t slot)
 {
 	struct errand *errand = errand_new(mutex, ERRAND_REMOVE, STORE_RELEASE);
 
@@ -114,8 +114,32 @@ struct errand *errand_remove(struct mutex *mutex, const char *string, int64_t no
 	errand->until_us = until_us;
 	errand->doubt_us = doubtful ? mutex_now_us(mutex) + DOUBT_US : 0;
 	errand->slot = slot;
+	return errand;
+}
+
+struct errand *errand_remove(struct mutex *mutex, const char *string, int64_t not_before_us,
+			     int64_t until_us, bool doubtful, uint32_t slot)
+{
+	struct errand *errand = removal_new(mutex, string, until_us, doubtful, slot);
+
 	errand_submit_at(errand, not_before_us);
 	return errand;
+}
+
+void errand_remove_inherited(struct mutex *mutex, const struct claim *claim, int64_t not_before_us)
+{
+	struct errand *errand =
+		removal_new(mutex, claim->value, CLOCK_NEVER, claim->doubtful, claim->slot);
+
+	errand->inherited = true;
+	errand_submit_at(errand, not_before_us);
+}
+
+/* Whoever waits for the mutex need not wait for the next look. */
+static void wake_waiters(struct mutex *mutex)
+{
+	if (mutex->state == MUTEX_ELSEWHERE && !mutex->trouble)
+		mutex->look_us = 0;
 }
 
 static void remove_done(struct errand *errand)
@@ -128,7 +152,11 @@ static void remove_done(struct errand *errand)
 		answer_all(errand, errand->op.status == STORE_OK || errand->repeated
 					   ? OUTCOME_OK
 					   : OUTCOME_UNLOCK_FAIL);
-		if ((errand->op.settled && table_trusts_settled(mutex->table)) ||
+		errand->answered = true;
+		if (errand->op.status == STORE_OK && errand->place == mutex->place)
+			wake_waiters(mutex);
+		if ((errand->op.settled && !errand->inherited &&
+		     table_trusts_settled(mutex->table)) ||
 		    now_us >= errand->doubt_us) {
 			errand_free(errand);
 			return;
@@ -145,6 +173,17 @@ static void remove_done(struct errand *errand)
 	}
 	timer_set(&mutex->table->timers, &errand->timer,
 		  now_us + mutex_back_off_us(mutex, &errand->backoff_us));
+}
+
+/* ------------------------------------------------------------------ restoring */
+
+void errand_restore(struct mutex *mutex, const char *string, int64_t ttl_ms)
+{
+	struct errand *errand = errand_new(mutex, ERRAND_RESTORE, STORE_ACQUIRE);
+
+	strcpy(errand->op.value, string);
+	errand->op.ttl_ms = ttl_ms;
+	errand_submit(errand);
 }
 
 /* ------------------------------------------------------------------ looks */
@@ -205,6 +244,7 @@ static void set_holder_lease(struct mutex *mutex, const struct lease *lease)
 {
 	mutex->lock->lease = *lease;
 	mutex->lock->expiring_told = false;
+	mutex_journal_lock(mutex);
 }
 
 void errand_extend(struct mutex *mutex, struct ask *ask, int64_t ttl_ms)
@@ -224,6 +264,7 @@ void errand_extend(struct mutex *mutex, struct ask *ask, int64_t ttl_ms)
 		mutex->lease = lease;
 		mutex->lock->lease = lease;
 		mutex->prolonged = true;
+		mutex_journal_lock(mutex);
 	}
 	errand = errand_new(mutex, ERRAND_EXTEND, STORE_EXTEND);
 	errand->op.ttl_ms = ttl_ms;
@@ -303,6 +344,10 @@ static void errand_op_done(struct store_op *op)
 	switch (errand->kind) {
 	case ERRAND_REMOVE:
 		remove_done(errand);
+		break;
+	case ERRAND_RESTORE:
+		/* If that failed, the first comparison of the lock says so. */
+		errand_free(errand);
 		break;
 	case ERRAND_LOOK:
 		look_done(errand);

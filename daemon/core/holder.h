@@ -47,8 +47,9 @@ enum holder_kind {
 struct holder {
 	const struct holder_class *class;
 	enum holder_kind kind;
-	pid_t pid;		     /* HOLDER_PID */
-	TAILQ_HEAD(, lock) owned;    /* bound to its life */
+	pid_t pid;		  /* HOLDER_PID */
+	uint64_t born;		  /* HOLDER_PID: tells it from others of that number, see proc(5) */
+	TAILQ_HEAD(, lock) owned; /* bound to its life */
 	TAILQ_HEAD(, lock) acquired; /* to be told of */
 	unsigned n_owned, n_acquired;
 	bool gone; /* it was dropped: nothing is granted to it any more */

@@ -16,11 +16,15 @@ struct journal_class {
 	 * 1; 0: not recorded (memory or disk is out), which stops nobody.
 	 */
 	uint32_t (*claim)(struct journal *journal, const struct mutex *mutex, const char *value);
-	/* The lock that stands in the store as this claim was granted to, or moved to, this holder.
+	/*
+	 * The lock that stands in the store as this claim was granted to, or moved to, this holder,
+	 * or its lease has changed. More about the claim is told by mutex_claim().
 	 */
 	void (*grant)(struct journal *journal, uint32_t slot, const struct lock *lock);
 	/* The string does not stand in the store any more. */
 	void (*drop)(struct journal *journal, uint32_t slot);
+	/* Nobody holds the lock any more, though the string may still stand in the store. */
+	void (*revoke)(struct journal *journal, uint32_t slot);
 };
 
 /* The head of the implementation's own struct. */

@@ -92,6 +92,16 @@ int64_t mutex_now_us(const struct mutex *mutex)
 	return clock_now_us(mutex->table->env.clock);
 }
 
+struct claim mutex_claim(const struct mutex *mutex)
+{
+	return (struct claim){
+		.value = mutex->value,
+		.lease = mutex->lease,
+		.doubtful = mutex->doubtful,
+		.slot = mutex->value_slot,
+	};
+}
+
 static int64_t min_us(int64_t a, int64_t b)
 {
 	return a < b ? a : b;
@@ -359,6 +369,14 @@ static void journal_drop(struct mutex *mutex, uint32_t *slot)
 	if (*slot)
 		mutex->table->env.journal->class->drop(mutex->table->env.journal, *slot);
 	*slot = 0;
+}
+
+void mutex_journal_lock(struct mutex *mutex)
+{
+	struct journal *journal = mutex->table->env.journal;
+
+	if (mutex->value_slot)
+		journal->class->grant(journal, mutex->value_slot, mutex->lock);
 }
 
 void mutex_note_contender(struct mutex *mutex)
@@ -915,8 +933,7 @@ static void grant(struct mutex *mutex, struct ask *ask, const struct lease *leas
 	mutex->upkeep_retry_us = CLOCK_NEVER;
 	mutex->passes_in_row++;
 	mutex_set_state(mutex, MUTEX_HELD);
-	if (mutex->value_slot)
-		table->env.journal->class->grant(table->env.journal, mutex->value_slot, lock);
+	mutex_journal_lock(mutex);
 	stats_count_wait(&table->stats, now_us - ask->asked_us);
 	ask->lock = lock;
 	ask_answer(ask, OUTCOME_OK);
@@ -958,6 +975,9 @@ void mutex_end_lock(struct mutex *mutex)
 
 	mutex->lock = NULL;
 	mutex->generation++;
+	if (mutex->value_slot && !mutex->table->abandoned)
+		mutex->table->env.journal->class->revoke(mutex->table->env.journal,
+							 mutex->value_slot);
 	if (lock->unreported)
 		lock->unreported->lock = NULL;
 	stats_count_hold(&mutex->table->stats, mutex_now_us(mutex) - lock->granted_us);
@@ -1125,7 +1145,8 @@ void mutex_release(struct mutex *mutex, struct ask *ask)
 		}
 	} else if (mutex_value_is_own(mutex) || strlen(ask->string) != LOCK_STRING_LEN ||
 		   lock_string_equal(mutex->value, ask->string) ||
-		   lock_string_equal(mutex->next, ask->string)) {
+		   lock_string_equal(mutex->next, ask->string) ||
+		   lock_string_equal(mutex->dead, ask->string)) {
 		/* Proof to another daemon at most; or dead for its holder already. */
 		ask_answer(ask, OUTCOME_UNLOCK_FAIL);
 	} else if (mutex->n_errands >= settings->max_waiters) {
@@ -1230,6 +1251,9 @@ static int64_t next_due_us(const struct mutex *mutex)
 		/* A member is remembered for as long as it owes others their turn. */
 		if (mutex->section->family && mutex->stay_out_us > mutex_now_us(mutex))
 			due_us = min_us(due_us, mutex->stay_out_us);
+		/* And for as long as it must know a string that is dead. */
+		if (mutex->section->family && mutex->dead_us > mutex_now_us(mutex))
+			due_us = min_us(due_us, mutex->dead_us);
 		break;
 	default:
 		break;
@@ -1282,7 +1306,7 @@ bool mutex_is_idle(const struct mutex *mutex)
 {
 	return mutex->state == MUTEX_FREE && !mutex->n_waiters && !mutex->lock && !mutex->op_busy &&
 	       !mutex->upkeep_busy && !mutex->n_errands && !mutex->watching &&
-	       mutex_now_us(mutex) >= mutex->stay_out_us &&
+	       mutex_now_us(mutex) >= mutex->stay_out_us && mutex_now_us(mutex) >= mutex->dead_us &&
 	       (mutex->section->family || mutex->leaving);
 }
 
@@ -1297,6 +1321,7 @@ void mutex_settle_up(struct mutex *mutex)
 	} else if (mutex->watching && mutex->unwatch_us == CLOCK_NEVER) {
 		mutex->unwatch_us = mutex_now_us(mutex) + UNWATCH_US;
 	}
+	move_to_next_place(mutex);
 	timer_set(&mutex->table->timers, &mutex->timer, next_due_us(mutex));
 	if (mutex_is_idle(mutex))
 		table_note_idle(mutex->table, mutex);
@@ -1328,15 +1353,24 @@ static char *expand_key(const char *key, const char *name)
 	return xstrdup(key);
 }
 
-struct place *place_new(struct section *section, const char *name)
+/* The place of that very key in the store of the section. */
+static struct place *place_new_at(struct section *section, const char *key)
 {
 	struct place *place = xcalloc(1, sizeof(*place));
-	char *key = expand_key(section->key, name);
 
 	place->section = section_ref(section);
 	place->store = section->store;
 	place->n_refs = 1;
 	store_key_init(&place->key, key);
+	return place;
+}
+
+/* Where the section puts the mutex of that name. */
+struct place *place_new(struct section *section, const char *name)
+{
+	char *key = expand_key(section->key, name);
+	struct place *place = place_new_at(section, key);
+
 	free(key);
 	return place;
 }
@@ -1406,6 +1440,25 @@ static void move_to_next_place(struct mutex *mutex)
 	mutex->place = mutex->next_place;
 	mutex->next_place = NULL;
 	mutex->contender_us = mutex->stay_out_us = 0;
+}
+
+bool mutex_is_at(const struct mutex *mutex, const struct store *store, const char *key)
+{
+	return mutex->place->store == store && strcmp(mutex->place->key.key, key) == 0;
+}
+
+bool mutex_put_back(struct mutex *mutex, struct section *section, const char *key)
+{
+	if (mutex->state != MUTEX_FREE || mutex->op_busy || mutex->upkeep_busy || mutex->next_place)
+		return false;
+	watch_stop(mutex);
+	mutex->look = NULL;
+	if (mutex->leaving)
+		place_unref(mutex->place);
+	else
+		mutex->next_place = mutex->place;
+	mutex->place = place_new_at(section, key);
+	return true;
 }
 
 /*

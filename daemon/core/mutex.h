@@ -148,6 +148,17 @@ bool ask_cancel(struct ask *ask);
  */
 void ask_hang_up(struct ask *ask);
 
+/*
+ * What stands in the store because of this daemon. The same as a holder's lock, or, with handoff
+ * inside the daemon, a string of its own under which one holder follows the other.
+ */
+struct claim {
+	const char *value;
+	struct lease lease; /* the store's */
+	bool doubtful;	    /* a command may be alive yet that puts it there (again) */
+	uint32_t slot;	    /* in the journal; 0: none */
+};
+
 /* ------------------------------------------------------------------ looking */
 const char *mutex_name(const struct mutex *mutex);
 const struct section *mutex_section(const struct mutex *mutex);
@@ -159,5 +170,7 @@ int64_t mutex_lock_left_us(const struct mutex *mutex);
 unsigned mutex_n_waiters(const struct mutex *mutex);
 struct store *mutex_store(const struct mutex *mutex);
 const struct store_key *mutex_key(const struct mutex *mutex);
+/* Return: what stands in the store, or may stand there; its value is empty if that is nothing. */
+struct claim mutex_claim(const struct mutex *mutex);
 
 #endif

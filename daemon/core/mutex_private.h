@@ -73,6 +73,8 @@ struct mutex {
 	int64_t doubtful_us; /* since then: only a later command's answer can settle it */
 	bool prolonged;	     /* the key may outlive its lease: an extension is unanswered or was cut
 				short */
+	char dead[LOCK_STRING_SIZE]; /* of the lock lost last, which may stand until dead_us */
+	int64_t dead_us;
 	uint32_t generation; /* of value and holder: answers about an earlier one don't count */
 
 	/* The one command that changes who holds: ACQUIRE, REPLACE, RELEASE. */
@@ -124,7 +126,8 @@ struct mutex {
 };
 
 enum errand_kind {
-	ERRAND_REMOVE, /* a string must not stand: asked again until the store has said so */
+	ERRAND_REMOVE,	/* a string must not stand: asked again until the store has said so */
+	ERRAND_RESTORE, /* a string must stand, in a store that has forgotten it with its process */
 	ERRAND_LOOK,
 	ERRAND_EXTEND,
 	ERRAND_BREAK,
@@ -142,8 +145,10 @@ struct errand {
 	struct timer timer;
 	int64_t sent_us;
 	int64_t backoff_us;
-	int64_t until_us;    /* REMOVE: the string has surely expired by then */
-	int64_t doubt_us;    /* REMOVE: until then it may appear again; 0: it can't */
+	int64_t until_us; /* REMOVE: the string has surely expired by then */
+	int64_t doubt_us; /* REMOVE: until then it may appear again; 0: it can't */
+	bool inherited;	  /* REMOVE: that command is another process's, so no answer settles it */
+	bool answered;	  /* REMOVE: it was seen not to stand */
 	int64_t patience_us; /* LOOK */
 	uint32_t generation; /* EXTEND */
 	uint32_t slot;	     /* REMOVE: in the journal */
@@ -180,6 +185,16 @@ int64_t mutex_now_us(const struct mutex *mutex);
 void mutex_set_state(struct mutex *mutex, enum mutex_state state);
 /* An answer came to a command submitted at sent_us: see store_op.settled. */
 void mutex_note_settled(struct mutex *mutex, const struct store_op *op, int64_t sent_us);
+/* Its lock, or the lease of that, has changed. */
+void mutex_journal_lock(struct mutex *mutex);
+/* Is this where it stands at present? */
+bool mutex_is_at(const struct mutex *mutex, const struct store *store, const char *key);
+/*
+ * Puts a free mutex to another key in the section's store, as if that had been configured until
+ * now: it goes back to its own with the next mutex_settle_up() that finds it free. Return: false
+ * when it isn't free.
+ */
+bool mutex_put_back(struct mutex *mutex, struct section *section, const char *key);
 /* Looks after the timer and the idle list; the last thing every way into a mutex does. */
 void mutex_settle_up(struct mutex *mutex);
 /* Is what stands in the store a string that no client knows? */
@@ -227,6 +242,10 @@ void mutex_prolonged(struct mutex *mutex, int64_t sent_us, int64_t ttl_us, bool 
 /* See to it that `string` does not stand. */
 struct errand *errand_remove(struct mutex *mutex, const char *string, int64_t not_before_us,
 			     int64_t until_us, bool doubtful, uint32_t slot);
+/* The same for what an earlier process of this daemon has left. */
+void errand_remove_inherited(struct mutex *mutex, const struct claim *claim, int64_t not_before_us);
+/* Puts a claim that an earlier process had into a store that kept nothing, for ttl_ms. */
+void errand_restore(struct mutex *mutex, const char *string, int64_t ttl_ms);
 void errand_look(struct mutex *mutex, struct ask *ask);
 void errand_extend(struct mutex *mutex, struct ask *ask, int64_t ttl_ms);
 void errand_break(struct mutex *mutex, struct ask *ask);

@@ -141,6 +141,7 @@ void mutex_prolonged(struct mutex *mutex, int64_t sent_us, int64_t ttl_us, bool 
 		lock->lease = mutex->lease;
 		lock->expiring_told = false;
 	}
+	mutex_journal_lock(mutex);
 }
 
 void mutex_upkeep_done(struct store_op *op)
@@ -198,6 +199,9 @@ void mutex_lose(struct mutex *mutex, enum lost_reason reason)
 		mutex->table->stats.lost[reason]++;
 	if (lock->acquirer && reported && !lock->dead && !CORE_FAULT(lost_not_told))
 		lock->acquirer->class->lost(lock->acquirer, lock, reason);
+	/* Its string proves nothing any more, though the key may stand for a moment yet. */
+	strcpy(mutex->dead, lock->string);
+	mutex->dead_us = lease_gone_us(&mutex->lease);
 	mutex_end_lock(mutex);
 	switch (reason) {
 	case LOST_REPLACED:

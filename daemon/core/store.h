@@ -200,6 +200,7 @@ struct store {
 	const struct store_class *class;
 	struct store_listener *listener; /* may be NULL */
 	const char *name;		 /* for logs and errors: the url without its password */
+	bool in_process;		 /* what it keeps ends with this process */
 	struct store_stats stats;
 };
 

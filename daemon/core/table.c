@@ -343,19 +343,66 @@ struct holder *table_nobody(struct table *table)
 	return &table->nobody;
 }
 
-void table_remove_string(struct table *table, struct mutex *mutex, const char *string)
+/* ------------------------------------------------------------------ after a crash */
+
+static struct section *section_with_store(const struct table *table, const struct store *store)
+{
+	for (size_t i = 0; i < table->n_sections; i++)
+		if (table->sections[i]->store == store)
+			return table->sections[i];
+	return NULL;
+}
+
+struct mutex *table_recall(struct table *table, const char *name, size_t len,
+			   const struct store *store, const char *key)
+{
+	struct mutex *mutex = table_find(table, name, len);
+	struct section *section = section_with_store(table, store);
+
+	if (mutex && mutex_is_at(mutex, store, key))
+		return mutex;
+	if (!section)
+		return NULL;
+	if (!mutex) {
+		mutex = table_give_birth(table, section, name, len);
+		mutex->leaving = true;
+		table_note_idle(table, mutex);
+	}
+	return mutex_put_back(mutex, section, key) ? mutex : NULL;
+}
+
+/* The slot of a claim that is taken over: its own, or a new one. */
+static uint32_t claim_slot(struct table *table, const struct mutex *mutex,
+			   const struct claim *claim)
 {
 	struct journal *journal = table->env.journal;
 
-	errand_remove(mutex, string, 0, CLOCK_NEVER, true,
-		      journal ? journal->class->claim(journal, mutex, string) : 0);
+	if (claim->slot || !journal)
+		return claim->slot;
+	return journal->class->claim(journal, mutex, claim->value);
+}
+
+void table_remove_claim(struct table *table, struct mutex *mutex, const struct claim *claim,
+			int64_t after_us)
+{
+	const int64_t left_us = after_us - mutex_now_us(mutex);
+	struct claim mine = *claim;
+
+	mine.slot = claim_slot(table, mutex, claim);
+	if (mutex->place->store->in_process) {
+		/* It went with its process; who is to be kept waiting needs it once more. */
+		mine.doubtful = false;
+		if (left_us > 0)
+			errand_restore(mutex, mine.value, left_us / MS_US + SECOND_US / MS_US);
+	}
+	errand_remove_inherited(mutex, &mine, after_us);
 	mutex_settle_up(mutex);
 }
 
 struct lock *table_adopt(struct table *table, struct mutex *mutex, const struct lock *lock,
-			 const char *value, int64_t fence)
+			 const struct claim *claim)
 {
-	struct journal *journal = table->env.journal;
+	const int64_t fence = lock->fence / FENCE_STEP;
 	struct lock *copy;
 
 	if (mutex->state != MUTEX_FREE || *mutex->value)
@@ -371,18 +418,25 @@ struct lock *table_adopt(struct table *table, struct mutex *mutex, const struct 
 	copy->asker = lock->asker;
 	copy->note = lock->note ? xstrdup(lock->note) : NULL;
 	lock_tie(copy, lock->owner, lock->acquirer);
-	strcpy(mutex->value, value);
+	strcpy(mutex->value, claim->value);
+	mutex->value_slot = claim_slot(table, mutex, claim);
 	mutex->lock = copy;
-	mutex->lease = lock->lease;
-	mutex->ttl_ms = lock->lease.ttl_us / MS_US;
+	mutex->lease = claim->lease;
+	mutex->doubtful = claim->doubtful;
+	mutex->prolonged = true; /* the last renewal may have gone unrecorded */
+	mutex->ttl_ms = claim->lease.ttl_us / MS_US;
 	mutex->fence = fence;
-	mutex->confirmed_us = lock->lease.from_us;
+	mutex->passes_in_lease = lock->fence > 0 ? lock->fence % FENCE_STEP : 0;
+	mutex->confirmed_us = claim->lease.from_us;
 	if (fence > mutex->fence_seen)
 		mutex->fence_seen = fence;
-	mutex->value_slot = journal ? journal->class->claim(journal, mutex, value) : 0;
-	if (mutex->value_slot)
-		journal->class->grant(journal, mutex->value_slot, copy);
 	mutex_set_state(mutex, MUTEX_HELD);
+	mutex_journal_lock(mutex);
+	if (mutex->place->store->in_process)
+		errand_restore(mutex, mutex->value,
+			       (lease_left_us(&mutex->lease, mutex_now_us(mutex)) +
+				lease_drift_us(mutex->lease.ttl_us)) /
+				       MS_US);
 	mutex_check_now(mutex);
 	mutex_settle_up(mutex);
 	return copy;
@@ -431,7 +485,8 @@ bool table_stopped(const struct table *table)
 		if (mutex->lock && mutex->lock->dead)
 			return false;
 		TAILQ_FOREACH (errand, &mutex->errands, entry)
-			if (errand->kind == ERRAND_REMOVE)
+			/* What may only come late is for the journal, and the next start. */
+			if (errand->kind == ERRAND_REMOVE && !(errand->answered && errand->slot))
 				return false;
 	}
 	return true;

@@ -92,22 +92,45 @@ void table_drop_holder(struct table *table, struct holder *holder);
 /* The holder of locks that only a release or their expiry ends. */
 struct holder *table_nobody(struct table *table);
 
+/* ------------------------------------------------------------------ after a crash */
 /*
- * table_remove_string - see to it that this string does not stand in the store (any more)
- *
- * Tried again until the store has said so. For what an earlier process left behind.
+ * What an earlier process of this daemon left in the stores, as its journal says, is either removed
+ * or adopted, before the first client is served. A claim's slot, unless it is 0, stays the one that
+ * it has in the journal.
  */
-void table_remove_string(struct table *table, struct mutex *mutex, const char *string);
 
 /*
- * table_adopt - take over a lock that an earlier process of this daemon was granted
+ * table_recall - the mutex of that name, as it was when its key was that one in that store
+ * @store: one that a section has
  *
- * It is compared with the store at once. @lock is a description, copied; its strings are the
- * caller's.
- * @value is what stands in the store. Return: the lock, or NULL when the mutex is taken already.
+ * If it is configured otherwise by now it goes over to that as after table_configure(): when what
+ * is adopted was released, or as soon as what is to be removed is on its way. A name that is not
+ * configured any more is that of a removed mutex.
+ *
+ * Return: borrowed, for one of the next two functions; NULL when no section has the store, or the
+ * mutex has taken something over already that stands elsewhere.
+ */
+struct mutex *table_recall(struct table *table, const char *name, size_t len,
+			   const struct store *store, const char *key);
+
+/*
+ * table_remove_claim - see to it that this does not stand in the store (any more)
+ * @after_us: not before then; 0: at once
+ *
+ * Tried again until the store has said so, and for a while after that if it is doubtful.
+ */
+void table_remove_claim(struct table *table, struct mutex *mutex, const struct claim *claim,
+			int64_t after_us);
+
+/*
+ * table_adopt - take over a lock that an earlier process was granted
+ * @lock: a description, copied; its strings are the caller's
+ * @claim: what stands in the store for it
+ *
+ * It is compared with the store at once. Return: the lock, or NULL when the mutex is taken already.
  */
 struct lock *table_adopt(struct table *table, struct mutex *mutex, const struct lock *lock,
-			 const char *value, int64_t fence);
+			 const struct claim *claim);
 
 /*
  * table_stop - the daemon ends

@@ -7,6 +7,9 @@ daemon_serve_libserve_la_SOURCES = \
 	daemon/serve/buffer.h \
 	daemon/serve/command.c \
 	daemon/serve/command.h \
+	daemon/serve/journal.c \
+	daemon/serve/journal.h \
+	daemon/serve/journal_recover.c \
 	daemon/serve/list.c \
 	daemon/serve/list.h \
 	daemon/serve/listener.c \

@@ -85,12 +85,14 @@ static void owner_cb(evutil_socket_t fd, short what, void *arg)
 		owner_end(owner);
 }
 
-static struct owner *owner_new(struct server *server, pid_t pid, int pidfd, uid_t uid)
+static struct owner *owner_new(struct server *server, pid_t pid, int pidfd, uid_t uid,
+			       uint64_t born)
 {
 	struct owner *owner = xcalloc(1, sizeof(*owner));
 
 	holder_init(&owner->holder, &owner_class, HOLDER_PID);
 	owner->holder.pid = pid;
+	owner->holder.born = born;
 	owner->server = server;
 	owner->pid = pid;
 	owner->uid = uid;
@@ -111,6 +113,7 @@ static struct owner *owner_open(struct server *server, pid_t pid, const char **w
 {
 	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	bool same_namespace;
+	uint64_t born;
 	uid_t uid;
 
 	if (pidfd < 0) {
@@ -119,12 +122,13 @@ static struct owner *owner_open(struct server *server, pid_t pid, const char **w
 			       : "owner=pid: the daemon cannot watch that process";
 		return NULL;
 	}
-	if (!process_status(pid, &uid, &same_namespace) || pidfd_ended(pidfd)) {
+	if (!process_status(pid, &uid, &same_namespace) || !process_born(pid, &born) ||
+	    pidfd_ended(pidfd)) {
 		*why = "owner=pid: there is no such process";
 		close(pidfd);
 		return NULL;
 	}
-	return owner_new(server, pid, pidfd, uid);
+	return owner_new(server, pid, pidfd, uid, born);
 }
 
 struct owner *owner_get(struct session *session, pid_t pid, const char **why)
@@ -152,6 +156,21 @@ struct owner *owner_get(struct session *session, pid_t pid, const char **why)
 		return NULL;
 	}
 	return owner;
+}
+
+struct owner *owner_find(struct server *server, pid_t pid, uint64_t born)
+{
+	struct owner *owner;
+	const char *why;
+
+	HASH_FIND(hh, server->owners, &pid, sizeof(pid), owner);
+	if (owner && pidfd_ended(owner->pidfd)) {
+		owner_end(owner);
+		owner = NULL;
+	}
+	if (!owner)
+		owner = owner_open(server, pid, &why);
+	return owner && owner->holder.born == born ? owner : NULL;
 }
 
 void owner_add_call(struct owner *owner, struct call *call)

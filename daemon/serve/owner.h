@@ -38,6 +38,14 @@ struct owner {
  */
 struct owner *owner_get(struct session *session, pid_t pid, const char **why);
 
+/*
+ * owner_find - the owner for a process of that number that was born then, see process_born()
+ *
+ * Return: borrowed, certain until the end of the turn; NULL when there is no such process (any
+ * more), or it can't be watched.
+ */
+struct owner *owner_find(struct server *server, pid_t pid, uint64_t born);
+
 void owner_add_call(struct owner *owner, struct call *call);
 void owner_remove_call(struct owner *owner, struct call *call);
 

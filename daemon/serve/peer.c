@@ -108,6 +108,23 @@ bool process_status(pid_t pid, uid_t *uid, bool *same_namespace)
 	return true;
 }
 
+bool process_born(pid_t pid, uint64_t *born)
+{
+	char text[1024];
+	const char *field;
+
+	if (proc_read(pid, "stat", text, sizeof(text)) <= 0)
+		return false;
+	/* The name, field 2, may hold anything, but what follows it does not; see proc(5). */
+	field = strrchr(text, ')');
+	for (int i = 2; field && i < 22; i++)
+		field = strchr(field + 1, ' ');
+	if (!field)
+		return false;
+	*born = strtoull(field + 1, NULL, 10);
+	return true;
+}
+
 bool process_comm(pid_t pid, char *out, size_t size)
 {
 	ssize_t len = pid > 0 ? proc_read(pid, "comm", out, size) : -1;

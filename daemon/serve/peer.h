@@ -7,6 +7,7 @@
  */
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct peer {
@@ -36,6 +37,14 @@ bool peer_in_group(struct peer *peer, int fd, gid_t group);
  * Return: false when there is no such process, or /proc does not show it.
  */
 bool process_status(pid_t pid, uid_t *uid, bool *same_namespace);
+
+/*
+ * process_born - when it was started, in the kernel's own unit since boot: with its number this
+ * tells it from all others of this boot
+ *
+ * Return: false when there is no such process, or /proc does not show it.
+ */
+bool process_born(pid_t pid, uint64_t *born);
 
 /* The command's name, terminated. Return: false when it is not known. */
 bool process_comm(pid_t pid, char *out, size_t size);

@@ -12,6 +12,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "serve/journal.h"
 #include "serve/listener.h"
 #include "serve/owner.h"
 #include "serve/server_private.h"
@@ -492,6 +493,7 @@ struct server *server_new(const struct server_env *env, struct event_base *base,
 	struct table_env table_env = {
 		.clock = env->clock,
 		.entropy = env->entropy,
+		.journal = env->journal ? journal_interface(env->journal) : NULL,
 		.trace = trace,
 	};
 
@@ -521,11 +523,35 @@ struct server *server_new(const struct server_env *env, struct event_base *base,
 	return server;
 }
 
+/* Who holds a lock of the last process: a connection can't any more. */
+static struct holder *find_heir(void *arg, const struct journal_entry *entry)
+{
+	struct server *server = arg;
+	struct owner *owner;
+
+	switch (entry->kind) {
+	case HOLDER_NOBODY:
+		return table_nobody(server->table);
+	case HOLDER_PID:
+		owner = entry->same_boot ? owner_find(server, entry->pid, entry->born) : NULL;
+		return owner ? &owner->holder : NULL;
+	default:
+		return NULL;
+	}
+}
+
 int server_listen(struct server *server)
 {
+	int error;
+
 	if (server->env.listen_fd >= 0)
-		return listener_adopt(server, server->env.listen_fd, &server->listener);
-	return listener_bind(server, server->conf, &server->listener);
+		error = listener_adopt(server, server->env.listen_fd, &server->listener);
+	else
+		error = listener_bind(server, server->conf, &server->listener);
+	/* Whoever connects now is not served before the loop turns. */
+	if (!error && server->env.journal)
+		journal_recover(server->env.journal, server->table, find_heir, server);
+	return error;
 }
 
 void server_free(struct server *server)

@@ -11,6 +11,7 @@
 #include "conf/conf.h"
 
 struct event_base;
+struct journal_file;
 struct server;
 
 typedef struct store *server_open_store_fn(const struct store_env *env,
@@ -23,6 +24,7 @@ struct server_env {
 	struct entropy *entropy;
 	server_open_store_fn *open_store;
 	int listen_fd; /* -1: bind the configured path; else a listening socket that stays */
+	struct journal_file *journal; /* NULL: what is held is not known after a crash */
 };
 
 /*
@@ -40,7 +42,11 @@ void server_free(struct server *server);
 /* A loop as the server wants it; dies when there can be none. */
 struct event_base *server_base_new(void);
 
-/* Return: 0, or a negative errno; the reason was logged. */
+/*
+ * server_listen - look after what the last process left in the journal, and expect clients
+ *
+ * Return: 0, or a negative errno; the reason was logged.
+ */
 int server_listen(struct server *server);
 
 /* Turns the loop until the daemon has stopped. */

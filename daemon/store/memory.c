@@ -281,6 +281,7 @@ struct store *memory_open(const struct store_env *env, struct store_listener *li
 	memory->store.class = &memory_class;
 	memory->store.listener = listener;
 	memory->store.name = "local:";
+	memory->store.in_process = true;
 	memory->clock = env->clock;
 	TAILQ_INIT(&memory->submitted);
 	LIST_INIT(&memory->new_watches);
