@@ -193,6 +193,24 @@ static void stop_too(struct run *run, int signo)
 
 /* ---- the command ---- */
 
+/* While the daemon looks for the lock, there is time for this. */
+static void start_guard(void *arg)
+{
+	struct run *run = arg;
+
+	/* Without it the command is not started; see start(). */
+	if (redmutex_fd(run->rm) >= 0 && guard_start(&run->guard, redmutex_fd(run->rm)) < 0)
+		fprintf(stderr, "redmutex: cannot fork: %s\n", strerror(errno));
+}
+
+/* It was killed by somebody: without one there would be nobody to stand in for us. */
+static void replace_guard(struct run *run)
+{
+	close(run->guard.pipe_fd);
+	run->guard = (struct guard){.pid = 0, .pipe_fd = -1};
+	start_guard(run);
+}
+
 static void reap(struct run *run)
 {
 	int status;
@@ -206,13 +224,8 @@ static void reap(struct run *run)
 			run->status = WIFSIGNALED(status) ? EXIT_SIGNAL + WTERMSIG(status)
 							  : WEXITSTATUS(status);
 		} else if (pid == run->guard.pid) {
-			/* Killed by somebody: without one there would be nobody to stand in for us.
-			 */
-			close(run->guard.pipe_fd);
-			run->guard.pid = 0;
-			if (redmutex_fd(run->rm) >= 0 &&
-			    guard_start(&run->guard, redmutex_fd(run->rm)) == 0)
-				guard_watch(&run->guard, run->group);
+			replace_guard(run);
+			guard_watch(&run->guard, run->group);
 		}
 	}
 }
@@ -281,16 +294,6 @@ static void supervise(struct run *run)
 
 /* ---- all of it ---- */
 
-/* While the daemon looks for the lock, there is time for this. */
-static void start_guard(void *arg)
-{
-	struct run *run = arg;
-
-	/* Without it the command is not started; see start(). */
-	if (redmutex_fd(run->rm) >= 0 && guard_start(&run->guard, redmutex_fd(run->rm)) < 0)
-		fprintf(stderr, "redmutex: cannot fork: %s\n", strerror(errno));
-}
-
 static int set_environment(const struct run *run)
 {
 	char fence[32];
@@ -316,6 +319,8 @@ static int start(struct run *run)
 				run->name);
 		return EXIT_LOST;
 	}
+	if (run->guard.pid != 0 && waitpid(run->guard.pid, NULL, WNOHANG) == run->guard.pid)
+		replace_guard(run);
 	if (run->guard.pid == 0 || set_environment(run) < 0) {
 		fprintf(stderr, "redmutex: out of memory or processes\n");
 		return EXIT_OS;

@@ -597,6 +597,24 @@ START_TEST(a_guard_that_is_killed_is_replaced)
 	}
 END_TEST
 
+START_TEST(a_guard_that_is_killed_during_the_wait_is_replaced)
+	{
+		pid_t holder = start("$R run m sleep 20"), waiter;
+		char text[256];
+
+		await_state("m", "true", 0);
+		waiter = start("$R run m -- sh -c 'exit 5'");
+		await_state("m", "true", 1);
+		snprintf(text, sizeof(text),
+			 "while ! pkill -KILL -P %d redmutex-guard; do sleep 0.01; done",
+			 (int)waiter);
+		ck_assert_int_eq(sh(text), 0);
+		kill(holder, SIGTERM);
+		ck_assert_int_eq(status_of(holder), 128 + SIGTERM);
+		ck_assert_int_eq(status_of(waiter), 5);
+	}
+END_TEST
+
 START_TEST(it_keeps_no_stream_open)
 	{
 		/* The guard must not hold the pipe that the reader waits for the end of. */
@@ -722,6 +740,7 @@ int main(void)
 	tcase_add_test(run, killing_run_never_leaves_its_group_without_the_lock);
 	tcase_add_test(run, killing_run_at_any_moment_leaves_nothing_behind);
 	tcase_add_test(run, a_guard_that_is_killed_is_replaced);
+	tcase_add_test(run, a_guard_that_is_killed_during_the_wait_is_replaced);
 	tcase_add_test(run, it_keeps_no_stream_open);
 	tcase_add_test(run, the_terminal_goes_with_the_command);
 	tcase_add_test(run, a_wait_is_shown_on_a_terminal_after_a_second);
