@@ -18,6 +18,12 @@
 
 static void errand_op_done(struct store_op *op);
 static void errand_timer_fired(struct timer *timer);
+static void look_is_over(struct errand *errand);
+
+static int64_t min_us(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
 
 static struct errand *errand_new(struct mutex *mutex, enum errand_kind kind, enum store_verb verb)
 {
@@ -71,7 +77,13 @@ static void errand_timer_fired(struct timer *timer)
 {
 	struct errand *errand = container_of(timer, struct errand, timer);
 
+	if (errand->busy) {
+		look_is_over(errand);
+		return;
+	}
 	errand_submit(errand);
+	if (errand->patience_us)
+		timer_set(&errand->mutex->table->timers, timer, errand->patience_us);
 }
 
 void errand_retry_now(struct errand *errand)
@@ -135,13 +147,6 @@ void errand_remove_inherited(struct mutex *mutex, const struct claim *claim, int
 	errand_submit_at(errand, not_before_us);
 }
 
-/* Whoever waits for the mutex need not wait for the next look. */
-static void wake_waiters(struct mutex *mutex)
-{
-	if (mutex->state == MUTEX_ELSEWHERE && !mutex->trouble)
-		mutex->look_us = 0;
-}
-
 static void remove_done(struct errand *errand)
 {
 	struct mutex *mutex = errand->mutex;
@@ -153,8 +158,9 @@ static void remove_done(struct errand *errand)
 					   ? OUTCOME_OK
 					   : OUTCOME_UNLOCK_FAIL);
 		errand->answered = true;
+		/* What we publish ourselves is not told to us. */
 		if (errand->op.status == STORE_OK && errand->place == mutex->place)
-			wake_waiters(mutex);
+			mutex_note_free(mutex);
 		if ((errand->op.settled && !errand->inherited &&
 		     table_trusts_settled(mutex->table)) ||
 		    now_us >= errand->doubt_us) {
@@ -199,13 +205,24 @@ void errand_look(struct mutex *mutex, struct ask *ask)
 		return;
 	}
 	/* One answer serves all who came before its command was written. */
-	if (!errand || errand->op.written || !errand->busy) {
+	if (!errand || errand->op.written || !errand->busy || errand->patience_us) {
 		errand = errand_new(mutex, ERRAND_LOOK, STORE_LOOK);
 		errand->op.want = mutex->section->settings.linger_ms > 0;
 		mutex->look = errand;
 		errand_submit(errand);
 	}
 	TAILQ_INSERT_TAIL(&errand->asks, ask, entry);
+}
+
+static void answer_look(struct errand *errand, bool locked, int64_t pttl_ms)
+{
+	struct ask *ask;
+
+	TAILQ_FOREACH (ask, &errand->asks, entry) {
+		ask->locked = locked;
+		ask->ttl_left_ms = locked ? pttl_ms : -1;
+	}
+	answer_all(errand, OUTCOME_OK);
 }
 
 static void look_done(struct errand *errand)
@@ -215,37 +232,41 @@ static void look_done(struct errand *errand)
 	const int64_t now_us = mutex_now_us(mutex);
 	struct ask *ask;
 
+	if (TAILQ_EMPTY(&errand->asks)) {
+		/* Its time was over before this answer came. */
+		errand_free(errand);
+		return;
+	}
 	if (op->status == STORE_HELD && op->want && op->receivers != 0 &&
 	    (!errand->patience_us || now_us < errand->patience_us)) {
 		/* Somebody may only linger on it, and was asked to let go. */
 		if (!errand->patience_us)
 			errand->patience_us = now_us + PATIENCE_US;
-		timer_set(&mutex->table->timers, &errand->timer, now_us + PATIENCE_US / 4);
+		errand->pttl_ms = op->pttl_ms;
+		timer_set(&mutex->table->timers, &errand->timer,
+			  min_us(now_us + PATIENCE_US / 4, errand->patience_us));
 		return;
 	}
 	if (is_answered(op)) {
-		TAILQ_FOREACH (ask, &errand->asks, entry) {
-			ask->locked = op->status == STORE_HELD;
-			ask->ttl_left_ms = op->status == STORE_HELD ? op->pttl_ms : -1;
-			if (ask->kind == ASK_LOOK && op->status == STORE_HELD && op->holder)
-				ask->holder = strdup(op->holder); /* NULL: not known */
+		if (op->status == STORE_HELD && op->holder) {
+			TAILQ_FOREACH (ask, &errand->asks, entry)
+				if (ask->kind == ASK_LOOK)
+					ask->holder = strdup(op->holder); /* NULL: not known */
 		}
-		answer_all(errand, OUTCOME_OK);
+		answer_look(errand, op->status == STORE_HELD, op->pttl_ms);
 	} else {
 		answer_all(errand, OUTCOME_UNAVAILABLE);
 	}
 	errand_free(errand);
 }
 
-/* ------------------------------------------------------------------ extensions */
-
-/* The holder's own time, and the store's when that is the same. */
-static void set_holder_lease(struct mutex *mutex, const struct lease *lease)
+/* Nobody let go of it in time, and that is known whatever the store answers, and when. */
+static void look_is_over(struct errand *errand)
 {
-	mutex->lock->lease = *lease;
-	mutex->lock->expiring_told = false;
-	mutex_journal_lock(mutex);
+	answer_look(errand, true, errand->pttl_ms);
 }
+
+/* ------------------------------------------------------------------ extensions */
 
 void errand_extend(struct mutex *mutex, struct ask *ask, int64_t ttl_ms)
 {
@@ -254,7 +275,8 @@ void errand_extend(struct mutex *mutex, struct ask *ask, int64_t ttl_ms)
 	struct errand *errand;
 
 	if (mutex_value_is_own(mutex) && mutex->lease.end_us >= lease.end_us) {
-		set_holder_lease(mutex, &lease);
+		mutex_set_holder_lease(mutex, &lease);
+		mutex->lock->expiring_told = false;
 		ask->ttl_left_ms = mutex_lock_left_us(mutex) / MS_US;
 		ask_answer(ask, OUTCOME_OK);
 		return;
@@ -263,6 +285,7 @@ void errand_extend(struct mutex *mutex, struct ask *ask, int64_t ttl_ms)
 		/* Shorter: that may be true from now on, whenever the answer comes. */
 		mutex->lease = lease;
 		mutex->lock->lease = lease;
+		mutex->lock->expiring_told = false;
 		mutex->prolonged = true;
 		mutex_journal_lock(mutex);
 	}
@@ -283,7 +306,7 @@ static void extend_done(struct errand *errand)
 	if (errand->generation != mutex->generation || !mutex->lock) {
 		answer_all(errand, OUTCOME_UNLOCK_FAIL);
 	} else if (op->status == STORE_OK) {
-		mutex_prolonged(mutex, errand->sent_us, op->ttl_ms * MS_US, true);
+		mutex_prolonged(mutex, errand->sent_us, op->ttl_ms * MS_US, op->ttl_ms * MS_US);
 		ask->ttl_left_ms = mutex_lock_left_us(mutex) / MS_US;
 		answer_all(errand, OUTCOME_OK);
 	} else if (is_answered(op)) {
@@ -326,6 +349,8 @@ static void break_done(struct errand *errand)
 		} else if (same_place && mutex->state == MUTEX_LINGERING) {
 			mutex_drop_value(mutex, true);
 			mutex_next(mutex);
+		} else if (same_place) {
+			mutex_note_free(mutex);
 		}
 	}
 	errand_free(errand);

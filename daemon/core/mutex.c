@@ -199,21 +199,34 @@ static void answer_unavailable(struct mutex *mutex, struct ask *ask)
 				mutex->place->store->name);
 }
 
+/* A waiter that will not wait any longer, and for whom nobody has looked yet. */
+static void become_try(struct mutex *mutex, struct ask *ask)
+{
+	ask->wait_us = 0;
+	timer_set(&mutex->table->timers, &ask->timer,
+		  mutex_now_us(mutex) + mutex->section->settings.command_timeout_ms * MS_US);
+	if (mutex->state == MUTEX_ELSEWHERE && !mutex->patience_us)
+		start_attempt(mutex);
+}
+
 /* The wait of a waiter is over, or the time that a try may take. */
 static void waiter_timer_fired(struct timer *timer)
 {
 	struct ask *ask = container_of(timer, struct ask, timer);
 	struct mutex *mutex = ask->mutex;
-	int64_t try_us = ask->asked_us + mutex->section->settings.command_timeout_ms * MS_US;
 
-	if (mutex->trouble || is_try(ask)) {
+	if (mutex->trouble) {
 		answer_unavailable(mutex, ask);
-	} else if (mutex->state != MUTEX_ACQUIRING || has_had_answer(mutex, ask)) {
+	} else if (mutex->lock || mutex->state == MUTEX_LINGERING ||
+		   mutex->state == MUTEX_STAYING_OUT ||
+		   (mutex->state == MUTEX_HANDING_ON && TAILQ_FIRST(&mutex->waiters) != ask) ||
+		   (is_try(ask) ? mutex->stayed_out_us > ask->asked_us
+				: has_had_answer(mutex, ask))) {
+		/* It is, or was promised to, somebody else. */
 		ask_answer(ask, OUTCOME_ALREADY_LOCKED);
-	} else if (mutex_now_us(mutex) < try_us) {
+	} else if (!is_try(ask)) {
 		/* Its wait was shorter than the first answer takes: it is worth a try at least. */
-		ask->wait_us = 0;
-		timer_set(&mutex->table->timers, &ask->timer, try_us);
+		become_try(mutex, ask);
 	} else {
 		answer_unavailable(mutex, ask);
 	}
@@ -228,6 +241,8 @@ static void enqueue(struct mutex *mutex, struct ask *ask)
 
 	if (is_try(ask))
 		wait_us = mutex->section->settings.command_timeout_ms * MS_US;
+	if (is_try(ask) ? CORE_FAULT(timeout_not_answered) : CORE_FAULT(wait_not_timed))
+		wait_us = CLOCK_NEVER;
 	ask->round = mutex->round + !shares;
 	ask->state = ASK_WAITING;
 	if (CORE_FAULT(fifo_broken) && mutex->n_waiters > 1)
@@ -312,6 +327,16 @@ static bool somebody_waits(const struct mutex *mutex)
 	return false;
 }
 
+static bool somebody_tries(const struct mutex *mutex)
+{
+	const struct ask *ask;
+
+	TAILQ_FOREACH (ask, &mutex->waiters, entry)
+		if (is_try(ask))
+			return true;
+	return false;
+}
+
 static int64_t ask_ttl_ms(const struct mutex *mutex, const struct ask *ask)
 {
 	return ask->ttl_ms ? ask->ttl_ms : mutex->section->settings.ttl_ms;
@@ -354,7 +379,8 @@ static int64_t client_fence(const struct mutex *mutex)
 {
 	if (!mutex->section->settings.fence)
 		return 0;
-	return mutex->fence * FENCE_STEP + mutex->passes_in_lease;
+	return mutex->fence * FENCE_STEP +
+	       (CORE_FAULT(local_fence_repeated) ? 0 : mutex->passes_in_lease);
 }
 
 static uint32_t journal_claim(struct mutex *mutex, const char *value)
@@ -410,6 +436,20 @@ static void watch_ready(struct store_watch *watch)
 	mutex_settle_up(mutex);
 }
 
+/* Somebody else's lock has been released, as far as we heard. */
+void mutex_note_free(struct mutex *mutex)
+{
+	if (mutex->state == MUTEX_ELSEWHERE) {
+		start_attempt(mutex);
+	} else if (mutex->state == MUTEX_STAYING_OUT) {
+		/* Another had it and is done with it. */
+		mutex->stay_out_us = 0;
+		start_attempt(mutex);
+	} else if (mutex->state == MUTEX_ACQUIRING) {
+		mutex->again = true;
+	}
+}
+
 static void watch_message(struct store_watch *watch, enum store_message message)
 {
 	struct mutex *mutex = container_of(watch, struct mutex, watch);
@@ -418,14 +458,8 @@ static void watch_message(struct store_watch *watch, enum store_message message)
 		mutex_note_contender(mutex);
 		if (mutex->state == MUTEX_LINGERING && mutex_now_us(mutex) >= mutex->blocked_us)
 			mutex_start_release(mutex, NULL);
-	} else if (mutex->state == MUTEX_ELSEWHERE) {
-		start_attempt(mutex);
-	} else if (mutex->state == MUTEX_STAYING_OUT) {
-		/* Another had it and is done with it. */
-		mutex->stay_out_us = 0;
-		start_attempt(mutex);
-	} else if (mutex->state == MUTEX_ACQUIRING) {
-		mutex->again = true;
+	} else {
+		mutex_note_free(mutex);
 	}
 	mutex_settle_up(mutex);
 }
@@ -525,6 +559,8 @@ static void start_attempt(struct mutex *mutex)
 	}
 	lock_string_make(mutex->table->env.entropy, mutex->value);
 	mutex->value_slot = journal_claim(mutex, mutex->value);
+	if (mutex->state == MUTEX_STAYING_OUT)
+		mutex->stayed_out_us = mutex_now_us(mutex);
 	mutex->generation++;
 	mutex->settling = mutex->again = false;
 	mutex->round++;
@@ -599,12 +635,13 @@ static void held_elsewhere(struct mutex *mutex)
 	int64_t look_us;
 
 	mutex->passes_in_row = 0; /* somebody else has it */
-	if (mutex->section->settings.linger_ms > 0 && op->receivers != 0 &&
+	if (mutex->section->settings.linger_ms > 0 && op->receivers != 0 && somebody_tries(mutex) &&
 	    (!mutex->patience_us || now_us < mutex->patience_us)) {
-		/* Whoever lingers on it was asked for it, and has a moment to let go. */
+		/* Whoever lingers on it was asked for it, and has a moment to let go. Waiters hear
+		 * of that by a message. */
 		if (!mutex->patience_us)
 			mutex->patience_us = now_us + PATIENCE_US;
-		look_us = (PATIENCE_US - (mutex->patience_us - now_us)) / 2 + MS_US;
+		look_us = (PATIENCE_US - (mutex->patience_us - now_us)) + PATIENCE_US / 8;
 		wait_elsewhere(mutex, min_us(now_us + look_us, mutex->patience_us));
 		return;
 	}
@@ -618,6 +655,8 @@ static void held_elsewhere(struct mutex *mutex)
 	mutex->patience_us = 0;
 	refuse_tries(mutex, OUTCOME_ALREADY_LOCKED);
 	look_us = LOOK_US + mutex_jitter_us(mutex, LOOK_US / 4);
+	if (CORE_FAULT(lookup_too_often))
+		look_us = LOOK_MIN_US;
 	if (op->pttl_ms >= 0 && op->pttl_ms * MS_US < look_us) {
 		look_us = op->pttl_ms * MS_US + MS_US + mutex_jitter_us(mutex, LOOK_MIN_US);
 		if (look_us < LOOK_MIN_US)
@@ -733,6 +772,8 @@ static void replace_done(struct mutex *mutex)
 {
 	struct store_op *op = &mutex->op;
 
+	if (CORE_FAULT(replace_unchecked) && op->status == STORE_HELD)
+		op->status = STORE_OK;
 	switch (op->status) {
 	case STORE_OK:
 		note_answer(mutex);
@@ -817,8 +858,9 @@ static void release_done(struct mutex *mutex)
 			mutex->release_repeated = true;
 		answer_release(mutex, OUTCOME_UNAVAILABLE);
 		store_failed(mutex);
-		if (mutex_now_us(mutex) >= lease_gone_us(&mutex->lease) && !mutex->doubtful &&
-		    !mutex->prolonged) {
+		if ((mutex_now_us(mutex) >= lease_gone_us(&mutex->lease) && !mutex->doubtful &&
+		     !mutex->prolonged) ||
+		    CORE_FAULT(release_given_up)) {
 			/* It has surely expired meanwhile. */
 			mutex_drop_value(mutex, true);
 			mutex_next(mutex);
@@ -871,6 +913,10 @@ static void op_retry(struct mutex *mutex)
 			mutex->release_repeated = true;
 			mutex_start_release(mutex, NULL);
 			return;
+		}
+		if (CORE_FAULT(acquire_string_renewed)) {
+			lock_string_make(mutex->table->env.entropy, mutex->value);
+			strcpy(mutex->op.value, mutex->value);
 		}
 		mutex->op.plain = false;
 		mutex->round++;
@@ -1145,8 +1191,7 @@ void mutex_release(struct mutex *mutex, struct ask *ask)
 		}
 	} else if (mutex_value_is_own(mutex) || strlen(ask->string) != LOCK_STRING_LEN ||
 		   lock_string_equal(mutex->value, ask->string) ||
-		   lock_string_equal(mutex->next, ask->string) ||
-		   lock_string_equal(mutex->dead, ask->string)) {
+		   lock_string_equal(mutex->next, ask->string)) {
 		/* Proof to another daemon at most; or dead for its holder already. */
 		ask_answer(ask, OUTCOME_UNLOCK_FAIL);
 	} else if (mutex->n_errands >= settings->max_waiters) {
@@ -1220,8 +1265,7 @@ void ask_hang_up(struct ask *ask)
 		return;
 	}
 	/* Nobody has looked for it yet. */
-	ask->wait_us = 0;
-	timer_set(&mutex->table->timers, &ask->timer, try_us);
+	become_try(mutex, ask);
 	mutex_settle_up(mutex);
 }
 
@@ -1251,9 +1295,6 @@ static int64_t next_due_us(const struct mutex *mutex)
 		/* A member is remembered for as long as it owes others their turn. */
 		if (mutex->section->family && mutex->stay_out_us > mutex_now_us(mutex))
 			due_us = min_us(due_us, mutex->stay_out_us);
-		/* And for as long as it must know a string that is dead. */
-		if (mutex->section->family && mutex->dead_us > mutex_now_us(mutex))
-			due_us = min_us(due_us, mutex->dead_us);
 		break;
 	default:
 		break;
@@ -1306,7 +1347,7 @@ bool mutex_is_idle(const struct mutex *mutex)
 {
 	return mutex->state == MUTEX_FREE && !mutex->n_waiters && !mutex->lock && !mutex->op_busy &&
 	       !mutex->upkeep_busy && !mutex->n_errands && !mutex->watching &&
-	       mutex_now_us(mutex) >= mutex->stay_out_us && mutex_now_us(mutex) >= mutex->dead_us &&
+	       mutex_now_us(mutex) >= mutex->stay_out_us &&
 	       (mutex->section->family || mutex->leaving);
 }
 

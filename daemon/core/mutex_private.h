@@ -73,18 +73,16 @@ struct mutex {
 	int64_t doubtful_us; /* since then: only a later command's answer can settle it */
 	bool prolonged;	     /* the key may outlive its lease: an extension is unanswered or was cut
 				short */
-	char dead[LOCK_STRING_SIZE]; /* of the lock lost last, which may stand until dead_us */
-	int64_t dead_us;
 	uint32_t generation; /* of value and holder: answers about an earlier one don't count */
 
 	/* The one command that changes who holds: ACQUIRE, REPLACE, RELEASE. */
 	struct store_op op;
 	bool op_busy;
 	int64_t sent_us;
-	const struct ask *op_ask;	/* whom it was made out to; compared only, may be gone */
-	char *announce;			/* owned, for op */
-	bool settling;			/* an earlier send of this command is unanswered */
-	int64_t retry_us, backoff_us;	/* retry_us: when to send it again; CLOCK_NEVER */
+	const struct ask *op_ask;     /* whom it was made out to; NULL: it does not wait any more */
+	char *announce;		      /* owned, for op */
+	bool settling;		      /* an earlier send of this command is unanswered */
+	int64_t retry_us, backoff_us; /* retry_us: when to send it again; CLOCK_NEVER */
 	uint32_t round, answered_round; /* of attempts: see ask->round */
 	bool again;			/* something happened meanwhile: try once more at once */
 
@@ -108,6 +106,7 @@ struct mutex {
 	unsigned passes_in_row; /* local grants since another daemon had its chance */
 	bool stay_out;		/* after this release, it is another's turn */
 	int64_t stay_out_us;	/* until then */
+	int64_t stayed_out_us;	/* until then it did, the last time */
 	int64_t look_us;	/* ELSEWHERE: when to look again */
 	int64_t patience_us;	/* until then a lingering lock elsewhere may be given to us; 0 */
 	unsigned n_contested;	/* attempts in a row that were contested */
@@ -149,7 +148,8 @@ struct errand {
 	int64_t doubt_us; /* REMOVE: until then it may appear again; 0: it can't */
 	bool inherited;	  /* REMOVE: that command is another process's, so no answer settles it */
 	bool answered;	  /* REMOVE: it was seen not to stand */
-	int64_t patience_us; /* LOOK */
+	int64_t patience_us; /* LOOK: it stood; until then it may still be given up; 0 */
+	int64_t pttl_ms;     /* LOOK: what was left of it */
 	uint32_t generation; /* EXTEND */
 	uint32_t slot;	     /* REMOVE: in the journal */
 	TAILQ_ENTRY(errand) entry;
@@ -212,6 +212,7 @@ void mutex_start_release(struct mutex *mutex, struct ask *ask);
 /* The claim stands and nobody holds it any more: on to the next. */
 void mutex_pass_on(struct mutex *mutex, struct ask *ask);
 void mutex_note_contender(struct mutex *mutex);
+void mutex_note_free(struct mutex *mutex);
 void mutex_retry_now(struct mutex *mutex);
 void mutex_set_section(struct mutex *mutex, struct section *section);
 void watch_stop(struct mutex *mutex);
@@ -235,8 +236,13 @@ void mutex_run_upkeep(struct mutex *mutex, int64_t now_us);
 int64_t mutex_upkeep_due_us(const struct mutex *mutex);
 void mutex_upkeep_done(struct store_op *op);
 void mutex_check_now(struct mutex *mutex);
-/* The store said that what we hold stands for ttl_us from a command of sent_us on. */
-void mutex_prolonged(struct mutex *mutex, int64_t sent_us, int64_t ttl_us, bool holder_too);
+/*
+ * The store said that what we hold stands for ttl_us from a command of sent_us on; its holder has
+ * holder_ttl_us of that, or with 0 what he had.
+ */
+void mutex_prolonged(struct mutex *mutex, int64_t sent_us, int64_t ttl_us, int64_t holder_ttl_us);
+/* The holder's own time, inside what the store has promised. */
+void mutex_set_holder_lease(struct mutex *mutex, const struct lease *lease);
 
 /* ------------------------------------------------------------------ errand.c */
 /* See to it that `string` does not stand. */

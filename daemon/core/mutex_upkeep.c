@@ -21,6 +21,11 @@ static int64_t min_us(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
+static int64_t max_us(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
 /* When its holder may not rely on it any more. */
 static int64_t end_us(const struct mutex *mutex)
 {
@@ -50,7 +55,7 @@ static int64_t align_us(int64_t due_us, int64_t interval_us)
 static int64_t command_due_us(const struct mutex *mutex)
 {
 	const int64_t third_us = mutex->lease.ttl_us / 3;
-	const int64_t check_us = min_us(third_us, CHECK_US);
+	const int64_t check_us = min_us(min_us(third_us, mutex->lock->lease.ttl_us / 3), CHECK_US);
 	int64_t due_us = align_us(mutex->confirmed_us + check_us, check_us);
 
 	if (mutex->upkeep_busy || mutex->lock->dead || CORE_FAULT(check_skipped))
@@ -62,9 +67,23 @@ static int64_t command_due_us(const struct mutex *mutex)
 	return due_us;
 }
 
+/*
+ * When a holder is given more time inside a claim of the daemon's own, which is kept alive beside
+ * that: his lease may be much the shorter.
+ */
+static int64_t inner_renewal_due_us(const struct mutex *mutex)
+{
+	const struct lock *lock = mutex->lock;
+
+	if (!lock->renew || lock->dead || !mutex_value_is_own(mutex) ||
+	    CORE_FAULT(renewal_forgotten))
+		return CLOCK_NEVER;
+	return lock->lease.from_us + lock->lease.ttl_us / 3;
+}
+
 static int64_t notice_due_us(const struct mutex *mutex)
 {
-	if (mutex->lock->expiring_told || mutex->lock->dead)
+	if (mutex->lock->expiring_told || mutex->lock->dead || mutex->lock->unreported)
 		return CLOCK_NEVER;
 	return end_us(mutex) - lease_notice_us(&mutex->lock->lease);
 }
@@ -73,11 +92,15 @@ int64_t mutex_upkeep_due_us(const struct mutex *mutex)
 {
 	int64_t due_us = min_us(command_due_us(mutex), notice_due_us(mutex));
 
+	due_us = min_us(due_us, inner_renewal_due_us(mutex));
 	return min_us(due_us, end_us(mutex));
 }
 
 static void upkeep_start(struct mutex *mutex, int64_t now_us)
 {
+	/* Never shorter than the claim: who gets that next counts on it, before this is answered.
+	 */
+	const int64_t ttl_us = max_us(mutex->lock->lease.ttl_us, mutex->lease.ttl_us);
 	const bool extend = wants_extension(mutex) &&
 			    now_us >= align_us(mutex->lease.from_us + mutex->lease.ttl_us / 3,
 					       mutex->lease.ttl_us / 3);
@@ -85,7 +108,7 @@ static void upkeep_start(struct mutex *mutex, int64_t now_us)
 	mutex->upkeep = (struct store_op){
 		.verb = extend ? STORE_EXTEND : STORE_CHECK,
 		.key = &mutex->place->key,
-		.ttl_ms = mutex->lock->lease.ttl_us / MS_US,
+		.ttl_ms = ttl_us / MS_US,
 		.done = mutex_upkeep_done,
 	};
 	strcpy(mutex->upkeep.value, mutex->value);
@@ -118,9 +141,14 @@ void mutex_run_upkeep(struct mutex *mutex, int64_t now_us)
 									       : LOST_UNAVAILABLE);
 		return;
 	}
+	if (now_us >= inner_renewal_due_us(mutex)) {
+		const struct lease lease = lease_make(now_us, lock->lease.ttl_us);
+
+		mutex_set_holder_lease(mutex, &lease);
+	}
 	if (now_us >= notice_due_us(mutex)) {
 		lock->expiring_told = true;
-		if (lock->acquirer && !lock->unreported && !CORE_FAULT(expiring_not_told))
+		if (lock->acquirer && !CORE_FAULT(expiring_not_told))
 			lock->acquirer->class->expiring(lock->acquirer, lock,
 							(end_us(mutex) - now_us) / MS_US);
 	}
@@ -128,19 +156,63 @@ void mutex_run_upkeep(struct mutex *mutex, int64_t now_us)
 		upkeep_start(mutex, now_us);
 }
 
-void mutex_prolonged(struct mutex *mutex, int64_t sent_us, int64_t ttl_us, bool holder_too)
+void mutex_set_holder_lease(struct mutex *mutex, const struct lease *lease)
+{
+	const int64_t old_end_us = end_us(mutex);
+
+	mutex->lock->lease = *lease;
+	if (end_us(mutex) > old_end_us)
+		mutex->lock->expiring_told = false;
+	mutex_journal_lock(mutex);
+}
+
+static void cap_by(struct mutex *mutex, int64_t sent_us, int64_t ttl_ms)
+{
+	const struct lease lease = lease_make(sent_us, ttl_ms * MS_US);
+
+	if (lease.end_us >= mutex->lease.end_us)
+		return;
+	mutex->lease = lease;
+	mutex->prolonged = true;
+}
+
+/*
+ * Extensions that are still open were sent after the one that has just been answered, so they
+ * are carried out after it, and one for a shorter time makes the key expire sooner.
+ */
+static void cap_by_pending(struct mutex *mutex)
+{
+	struct errand *errand;
+
+	if (mutex->upkeep_busy && mutex->upkeep.verb == STORE_EXTEND &&
+	    mutex->upkeep_generation == mutex->generation)
+		cap_by(mutex, mutex->upkeep_sent_us, mutex->upkeep.ttl_ms);
+	TAILQ_FOREACH (errand, &mutex->errands, entry)
+		if (errand->kind == ERRAND_EXTEND && errand->busy &&
+		    errand->generation == mutex->generation)
+			cap_by(mutex, errand->sent_us, errand->op.ttl_ms);
+}
+
+void mutex_prolonged(struct mutex *mutex, int64_t sent_us, int64_t ttl_us, int64_t holder_ttl_us)
 {
 	struct lock *lock = mutex->lock;
+	const int64_t old_end_us = end_us(mutex);
 
 	mutex->confirmed_us = sent_us;
 	if (sent_us < mutex->lease.from_us)
 		return;
 	mutex->prolonged = false;
 	mutex->lease = lease_make(sent_us, ttl_us);
-	if (holder_too) {
-		lock->lease = mutex->lease;
-		lock->expiring_told = false;
+	cap_by_pending(mutex);
+	if (holder_ttl_us) {
+		/* Inside a claim he may have been given more since this was sent. */
+		const struct lease lease = lease_make(sent_us, holder_ttl_us);
+
+		if (!mutex_value_is_own(mutex) || lease.end_us > lock->lease.end_us)
+			lock->lease = lease;
 	}
+	if (end_us(mutex) != old_end_us)
+		lock->expiring_told = false;
 	mutex_journal_lock(mutex);
 }
 
@@ -163,9 +235,11 @@ void mutex_upkeep_done(struct store_op *op)
 		if (op->contenders > 0 && mutex->section->settings.linger_ms == 0 &&
 		    op->verb == STORE_EXTEND)
 			mutex_note_contender(mutex);
+		if (CORE_FAULT(renewal_counted_twice))
+			mutex->upkeep_sent_us = mutex_now_us(mutex);
 		if (op->verb == STORE_EXTEND)
 			mutex_prolonged(mutex, mutex->upkeep_sent_us, op->ttl_ms * MS_US,
-					mutex->lock->renew);
+					mutex->lock->renew ? mutex->lock->lease.ttl_us : 0);
 		else
 			mutex->confirmed_us = mutex->upkeep_sent_us;
 		break;
@@ -199,9 +273,6 @@ void mutex_lose(struct mutex *mutex, enum lost_reason reason)
 		mutex->table->stats.lost[reason]++;
 	if (lock->acquirer && reported && !lock->dead && !CORE_FAULT(lost_not_told))
 		lock->acquirer->class->lost(lock->acquirer, lock, reason);
-	/* Its string proves nothing any more, though the key may stand for a moment yet. */
-	strcpy(mutex->dead, lock->string);
-	mutex->dead_us = lease_gone_us(&mutex->lease);
 	mutex_end_lock(mutex);
 	switch (reason) {
 	case LOST_REPLACED:

@@ -60,10 +60,12 @@ void ask_answer(struct ask *ask, enum outcome outcome)
 
 	assert(ask->state == ASK_WAITING || ask->state == ASK_WORKING);
 	if (ask->state == ASK_WAITING) {
-		if (CORE_FAULT(queue_leak) && outcome == OUTCOME_CANCELLED)
+		if (CORE_FAULT(queue_leak) && outcome == OUTCOME_CANCELLED && !ask->owner->gone)
 			return;
 		TAILQ_REMOVE(&mutex->waiters, ask, entry);
 		mutex->n_waiters--;
+		if (mutex->op_ask == ask)
+			mutex->op_ask = NULL; /* the next ask may get its address */
 	}
 	timer_stop(&table->timers, &ask->timer);
 	if (ask->kind == ASK_ACQUIRE && outcome != OUTCOME_OK)
@@ -90,6 +92,8 @@ static void deliver(struct ask *ask)
 	if (ask->kind == ASK_ACQUIRE && ask->outcome == OUTCOME_OK) {
 		if (ask->lock) {
 			ask->lock->unreported = NULL;
+			/* From now on its holder can be told of its end, which may be near. */
+			mutex_settle_up(ask->lock->mutex);
 		} else {
 			ask->outcome = OUTCOME_UNAVAILABLE;
 			snprintf(ask->text, sizeof(ask->text),
@@ -255,6 +259,22 @@ static void drop_sections(struct section **sections, size_t n_sections)
 	free(sections);
 }
 
+/* What a family's members saw before they ended holds for those to come. */
+static void inherit_fences(struct table *table, struct section **old, size_t n_old)
+{
+	for (size_t i = 0; i < n_old; i++) {
+		if (!old[i]->family || !old[i]->fence_seen)
+			continue;
+		for (size_t j = 0; j < table->n_sections; j++) {
+			struct section *section = table->sections[j];
+
+			if (section->family && strcmp(section->name, old[i]->name) == 0 &&
+			    section->fence_seen < old[i]->fence_seen)
+				section->fence_seen = old[i]->fence_seen;
+		}
+	}
+}
+
 void table_configure(struct table *table, struct section **sections, size_t n_sections)
 {
 	struct section **old = table->sections;
@@ -262,6 +282,7 @@ void table_configure(struct table *table, struct section **sections, size_t n_se
 	struct mutex *mutex;
 
 	take_sections(table, sections, n_sections);
+	inherit_fences(table, old, n_old);
 	TAILQ_FOREACH (mutex, &table->mutexes, entry) {
 		struct section *section = table_section(table, mutex->name, strlen(mutex->name));
 
