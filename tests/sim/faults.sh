@@ -1,0 +1,16 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# The simulation must notice every deliberate mistake of daemon/core/faults.def.
+sim=${SIM:-tests/sim/sim}
+n=0 missed=0
+for fault in $("$sim" --list-faults | cut -d' ' -f1); do
+	n=$((n + 1))
+	if out=$("$sim" --seeds 1-600 --fault "$fault"); then
+		echo "not noticed: $fault"
+		missed=$((missed + 1))
+	else
+		echo "$fault: $(echo "$out" | grep -a '^FAIL' || echo "$out" | tail -n 3)"
+	fi
+done
+echo "$n mistakes, $missed not noticed"
+[ "$n" -gt 0 ] && [ "$missed" -eq 0 ]
