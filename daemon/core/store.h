@@ -98,6 +98,7 @@ struct store_op {
 	bool plain;	      /* ACQUIRE, not fenced, first try: the bare SET NX PX */
 	bool want;	      /* ACQUIRE (not plain), LOOK: if HELD, publish that we want it */
 	int64_t fence_floor;  /* the fence answered is larger than this; RAISE: at least this */
+	bool proposed;	      /* fenced: where no counter stands leave none, RAISE will; quorums' */
 	const char *announce; /* ACQUIRE, REPLACE: put this beside the lock; or NULL */
 	store_done_fn *done;
 

@@ -3,34 +3,46 @@
  * Several independent stores as one.
  *
  * Every command goes to all members at once and is answered as soon as its outcome is certain, so
- * that a slow or stopped minority delays nobody. What a failed or decided command may have left on
- * a member is removed there in the background, until that member has said so.
+ * that a slow or stopped minority delays nobody; members that have not answered by its deadline
+ * count as lost. What a command left on a member where it must not stay is removed there in the
+ * background, until that member has said so.
  *
  * Fences. Redlock has none
  * (https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html asks for them). Here
- * every member keeps a counter F beside the lock, as a single server does, and a grant is two
- * rounds, like a write of the ABD register (Attiya, Bar-Noy, Dolev: Sharing Memory Robustly in
+ * every member keeps a counter beside the lock, as a single server does, and a grant takes two
+ * rounds, like a write to the register of Attiya, Bar-Noy and Dolev (Sharing Memory Robustly in
  * Message-Passing Systems, JACM 42(1), 1995):
  *
- *  1. Every member that takes the lock raises its own counter and proposes it: larger than all that
- *     it ever had. The fence is the largest proposal of a majority.
- *  2. Before the lock is granted, the fence is written back (counters only ever grow) until a
- *     majority has a counter of at least that.
+ *  1. Every member that takes the lock proposes a number larger than its counter. The fence is the
+ *     largest that a majority proposes.
+ *  2. Before the lock is granted, the fence is written back (counters only ever grow) until on a
+ *     majority of the members the counter is at least that.
  *
- * Any two majorities share a member. Be G and H two grants, G before H: a member of G's second
- * round proposes in H's first, and proposes more than G's fence. So fences grow strictly, whichever
- * minority is down at either time.
+ * Why they grow: let W be the majority of the second round of a grant G, and Q that of the first
+ * round of a later grant H. They share a member m. Only one string stands there at a time: m took
+ * H's lock when G's no longer stood there, so after G's fence had been written; what it proposes to
+ * H is larger. (Had it taken H's before G's, H's would have gone from there by G's time: by a
+ * release, or with its lease, after which it is not granted.) This holds whichever minority is down
+ * at either time, and for any clocks.
  *
- * A member that lost its data proposes its clock, which may be behind. So a proposal from a member
- * that had no counter does not count towards the majority of round 1, as long as members that had
- * one can still answer. If one member of G's majority W loses its data, W less that one are
- * majority - 1 members, and any majority of members that still have a counter shares one with them:
- * n - 1 members have counters, and (majority - 1) + majority > n - 1. When H is granted, the lost
- * member is written again, and then another may lose its data. If so many are down that members
- * with a counter are no majority, the grant goes on with all that answered; and if none of a
- * majority has a counter, the mutex is taken for new without waiting for the others. Then the
- * servers' clocks, and the highest fence that the asking daemon remembers, are what makes it grow,
- * as after the loss of a single server's data.
+ * When members lose their data, what they propose is their clock, which may be behind. A member
+ * that has no counter therefore says so, and gets one in the second round of a grant only: a try
+ * that came to nothing must not make it look as if it knew. The rule is then: if a majority of
+ * proposals comes from members that have counters, the others don't matter. For let L be the
+ * members of W that lost their data and were not written again. Of the n - |L| members, at most,
+ * that have a counter, |W| - |L| were written by G or later, and at least a majority propose; as
+ * |W| - |L| + majority > n - |L|, one is both. So fences grow strictly for as long as the members
+ * that are down and those that have no counter are together a minority; one member after the other
+ * may lose its data, if there is a grant in between that reaches the one before. (Exclusion itself
+ * asks for more, here as in Redlock: a member that lost its data should stay away for as long as
+ * the longest lease, or it may help a second holder to a majority while the first still has one.)
+ *
+ * If no such majority can be had, there are two cases. Of the members that proposed some have a
+ * counter: then half the time that the command has is waited for the others, and all that have
+ * answered by then count; that is still enough if one of W is among them. Or none of a majority
+ * has one: then the mutex is taken for a new one, and nobody waited for. If it is not new, the
+ * servers' clocks, and the highest fence that the asking daemon remembers, are what makes fences
+ * grow, as after the loss of a single server's data.
  */
 #include "config.h"
 
@@ -40,6 +52,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <uthash.h>
 
 #include "core/timer.h"
 #include "util/alloc.h"
@@ -49,22 +62,34 @@
 /* How long a command may still be carried out on a member that lost its connection with it. */
 #define DOUBT_US (60 * SECOND_US)
 #define BACK_OFF_MIN_US (50 * MS_US)
-#define BACK_OFF_MAX_US SECOND_US
+#define BACK_OFF_MAX_US (8 * SECOND_US)
+/* What share of a lease a command may take, and below what time a larger share is better. */
+#define LEASE_SHARE 5
+#define SHORT_US (20 * MS_US)
+/* Releases that members announce belong together if they come within this time. */
+#define HEARD_US SECOND_US
+/* On one member; what is more is left to expire. */
+#define REMOVALS_MAX 20000
 
 struct quorum;
 struct round;
+struct removal;
 
 /* One member's share in a command. */
 struct part {
 	struct store_op op;
 	struct round *round;
 	unsigned index;
-	bool busy;
-	bool answered; /* the command itself, not what followed it */
+	bool busy;     /* op is submitted */
+	bool asked;    /* busy with the command itself, not with what follows it */
+	bool answered; /* the command itself, or given up */
+	bool followed; /* what follows was sent: once is enough */
 	enum store_status status;
-	int64_t fence; /* its counter is at least this */
+	int64_t fence; /* its counter is at least this, if it has one */
 	bool fence_is_new;
 	int64_t pttl_ms;
+	char *holder;		 /* owned */
+	struct removal *removal; /* sent after it without waiting for its answer; or NULL */
 };
 
 /* What follows the command itself. */
@@ -83,30 +108,53 @@ struct round {
 	struct store_key key;
 	char value[LOCK_STRING_SIZE], next[LOCK_STRING_SIZE];
 	int64_t ttl_ms;
+	bool fenced;
 	char *announce;
-	int64_t submitted_us;
+	int64_t submitted_us, timeout_us;
+	struct timer timer;
+	bool flushed; /* in quorum->rounds, no more in quorum->submitted */
+	bool hurried; /* half the time is over */
+	bool over;    /* all of it is */
 	unsigned n_busy, n_answered, n_ok, n_held, n_gone, n_refused, n_unknown;
 	unsigned n_lasting;
 	unsigned n_new; /* OK, but had no counter */
-	bool settled;
+	bool granted;	/* answered OK */
+	/* Known to be nobody's lock: what is left of it on any member is removed. */
+	bool value_is_dead, next_is_dead;
 	int64_t contenders, receivers;
 	int64_t fence;
-	char text[160];
-	char *holder;
+	char text[200];
 	TAILQ_ENTRY(round) entry;
 	struct part parts[];
+};
+
+TAILQ_HEAD(round_list, round);
+
+/*
+ * Where a string that was granted, or is about to be, may stand: so that nothing needs to be
+ * removed later from members that never had it.
+ */
+struct claim {
+	UT_hash_handle hh;
+	char value[LOCK_STRING_SIZE];
+	uint16_t stands;  /* a bit a member: it may stand there */
+	uint16_t appears; /* ... or may yet, by a command that was lost */
+	bool ending;	  /* its release, or its successor, is on its way */
+	int64_t until_us; /* it has expired everywhere by then */
 };
 
 /* A string that must not stand on one member. */
 struct removal {
 	struct quorum *quorum;
 	unsigned index;
+	struct part *part; /* whose answer will say whether it is needed at all; or NULL */
 	struct store_key key;
 	struct store_op op;
 	struct timer timer;
 	bool busy;
+	bool needless;
 	int64_t until_us; /* it has surely expired by then */
-	int64_t doubt_us; /* until then it may still appear */
+	int64_t doubt_us; /* until then it may still appear; 0: it can't */
 	int64_t backoff_us;
 	TAILQ_ENTRY(removal) entry;
 };
@@ -115,16 +163,15 @@ struct removal {
 struct ear {
 	struct store_watch watch;
 	struct channel *channel;
-	unsigned index;
 	bool ready;
-	bool heard; /* a release, since the last one that was passed on */
+	int64_t heard_us; /* a release that was not passed on yet; CLOCK_NEVER: none */
 };
 
 /* A channel that somebody listens to through the quorum. */
 struct channel {
 	struct quorum *quorum;
 	struct store_watch *watch; /* the asker's */
-	unsigned n_ready, n_heard;
+	unsigned n_ready;
 	struct ear ears[];
 };
 
@@ -133,16 +180,31 @@ struct quorum {
 	struct store_listener member_listener;
 	struct quorum_env env;
 	struct store *members[QUORUM_MEMBERS_MAX];
+	unsigned n_removals[QUORUM_MEMBERS_MAX];
 	unsigned n;
 	struct timers timers;
-	TAILQ_HEAD(, round) rounds;
+	int64_t armed_us; /* what env.arm() was told last */
+	struct round_list submitted, rounds;
 	TAILQ_HEAD(, removal) removals;
+	struct claim *claims; /* a hash by value */
+	struct claim *swept;  /* the next for claim_sweep(), or NULL: begin anew */
 	bool ending;
 };
+
+static struct quorum *quorum_of(struct store *store)
+{
+	return container_of(store, struct quorum, store);
+}
 
 static unsigned majority(const struct quorum *quorum)
 {
 	return quorum->n / 2 + 1;
+}
+
+/* So many may fail, and a majority can still be had. */
+static unsigned spare(const struct quorum *quorum)
+{
+	return quorum->n - majority(quorum);
 }
 
 static int64_t now_us(const struct quorum *quorum)
@@ -150,14 +212,149 @@ static int64_t now_us(const struct quorum *quorum)
 	return clock_now_us(quorum->env.clock);
 }
 
+/*
+ * Most timers are stopped before they are due. So the loop is told of earlier times only, and may
+ * come once for nothing.
+ */
 static void rearm(struct quorum *quorum)
 {
-	quorum->env.arm(quorum->env.arg, timers_next_us(&quorum->timers));
+	const int64_t next_us = timers_next_us(&quorum->timers);
+
+	if (next_us >= quorum->armed_us)
+		return;
+	quorum->armed_us = next_us;
+	quorum->env.arm(quorum->env.arg, next_us);
 }
 
 static bool is_definite(enum store_status status)
 {
 	return status == STORE_OK || status == STORE_HELD || status == STORE_GONE;
+}
+
+static int64_t max64(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+static int64_t min64(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* ------------------------------------------------------------------ claims */
+
+static struct claim *claim_find(struct quorum *quorum, const char *value)
+{
+	struct claim *claim;
+
+	HASH_FIND_STR(quorum->claims, value, claim);
+	return claim;
+}
+
+static void claim_free(struct quorum *quorum, struct claim *claim)
+{
+	if (!claim)
+		return;
+	if (quorum->swept == claim)
+		quorum->swept = claim->hh.next;
+	HASH_DEL(quorum->claims, claim);
+	free(claim);
+}
+
+/*
+ * Looks at two claims, and drops those that have expired: as each new one pays for a look at two
+ * old ones, there are never many more than strings that stand.
+ */
+static void claim_sweep(struct quorum *quorum, int64_t at_us)
+{
+	for (int i = 0; i < 2; i++) {
+		struct claim *claim = quorum->swept ? quorum->swept : quorum->claims;
+
+		if (!claim)
+			return;
+		quorum->swept = claim->hh.next;
+		if (claim->until_us <= at_us)
+			claim_free(quorum, claim);
+	}
+}
+
+/* Twice the ttl, for what was sent late and for clocks that differ. */
+static int64_t expired_us(const struct quorum *quorum, int64_t ttl_ms)
+{
+	return now_us(quorum) + 2 * ttl_ms * MS_US + SECOND_US;
+}
+
+/* The claim to this value, which stands `stands` if there was none. */
+static struct claim *claim_get(struct quorum *quorum, const char *value, uint16_t stands,
+			       int64_t ttl_ms)
+{
+	struct claim *claim = claim_find(quorum, value);
+
+	if (!claim) {
+		claim_sweep(quorum, now_us(quorum));
+		claim = xcalloc(1, sizeof(*claim));
+		strcpy(claim->value, value);
+		claim->stands = stands;
+		HASH_ADD_STR(quorum->claims, value, claim);
+	}
+	claim->until_us = max64(claim->until_us, expired_us(quorum, ttl_ms));
+	return claim;
+}
+
+/* What a member's answer to a command that would set this value says about it. */
+static void claim_note_set(struct quorum *quorum, const char *value, const struct part *part)
+{
+	struct claim *claim = claim_find(quorum, value);
+	const uint16_t bit = (uint16_t)(1u << part->index);
+
+	if (!claim)
+		return;
+	if (part->op.status == STORE_OK)
+		claim->stands |= bit;
+	else if (part->op.status == STORE_UNKNOWN)
+		claim->appears |= bit;
+}
+
+/* What a member's answer to a command that compared it with what stands says about it. */
+static void claim_note_compared(struct quorum *quorum, const char *value, const struct part *part,
+				bool ok_stands)
+{
+	struct claim *claim = claim_find(quorum, value);
+	const uint16_t bit = (uint16_t)(1u << part->index);
+
+	if (!claim || !is_definite(part->op.status))
+		return;
+	if (part->op.status == STORE_OK && ok_stands) {
+		claim->stands |= bit;
+		return;
+	}
+	claim->stands &= (uint16_t)~bit;
+	if (part->op.settled)
+		claim->appears &= (uint16_t)~bit;
+}
+
+static void claims_note(struct round *round, const struct part *part, enum store_verb verb)
+{
+	struct quorum *quorum = round->quorum;
+
+	switch (verb) {
+	case STORE_ACQUIRE:
+		claim_note_set(quorum, part->op.value, part);
+		break;
+	case STORE_REPLACE:
+		claim_note_set(quorum, round->next, part);
+		claim_note_compared(quorum, round->value, part, false);
+		break;
+	case STORE_EXTEND:
+	case STORE_CHECK:
+		claim_note_compared(quorum, round->value, part, true);
+		break;
+	case STORE_RELEASE:
+		claim_note_compared(quorum, round->value, part, false);
+		break;
+	default:
+		break;
+	}
 }
 
 /* ------------------------------------------------------------------ removals */
@@ -172,8 +369,12 @@ static void removal_free(struct removal *removal)
 {
 	struct quorum *quorum = removal->quorum;
 
+	assert(!removal->busy);
+	if (removal->part)
+		removal->part->removal = NULL;
 	timer_stop(&quorum->timers, &removal->timer);
 	TAILQ_REMOVE(&quorum->removals, removal, entry);
+	quorum->n_removals[removal->index]--;
 	store_key_deinit(&removal->key);
 	free(removal);
 }
@@ -188,33 +389,45 @@ static void removal_done(struct store_op *op)
 	struct removal *removal = container_of(op, struct removal, op);
 	struct quorum *quorum = removal->quorum;
 	const int64_t at_us = now_us(quorum);
+	int64_t again_us = at_us + SECOND_US;
 
 	removal->busy = false;
 	if (quorum->ending)
 		return;
+	if (removal->needless) {
+		removal_free(removal);
+		return;
+	}
 	if (is_definite(op->status)) {
-		if (op->settled || at_us >= removal->doubt_us) {
+		/* If the answer of the command that it follows is still out, that may set it. */
+		if (!removal->part && (op->settled || at_us >= removal->doubt_us)) {
 			removal_free(removal);
 			return;
 		}
-		timer_set(&quorum->timers, &removal->timer, at_us + SECOND_US);
-	} else if (at_us >= removal->until_us && at_us >= removal->doubt_us) {
+	} else if (at_us >= max64(removal->until_us, removal->doubt_us)) {
 		removal_free(removal);
 		return;
 	} else {
-		timer_set(&quorum->timers, &removal->timer, at_us + removal->backoff_us);
-		if (removal->backoff_us < BACK_OFF_MAX_US)
-			removal->backoff_us *= 2;
+		again_us = at_us + removal->backoff_us;
+		removal->backoff_us = min64(2 * removal->backoff_us, BACK_OFF_MAX_US);
 	}
+	timer_set(&quorum->timers, &removal->timer, again_us);
 	rearm(quorum);
 }
 
-/* Removes a string from a member, now and until that has said so or it has expired. */
-static void remove_from(struct quorum *quorum, unsigned index, const struct store_key *key,
-			const char *value, int64_t ttl_ms, bool doubtful)
+/*
+ * Removes a string from a member, now and until that has said so or it has expired.
+ * Return: NULL when there is too much of that already.
+ */
+static struct removal *remove_from(struct quorum *quorum, unsigned index,
+				   const struct store_key *key, const char *value, int64_t ttl_ms,
+				   bool doubtful)
 {
-	struct removal *removal = xcalloc(1, sizeof(*removal));
+	struct removal *removal;
 
+	if (quorum->ending || quorum->n_removals[index] >= REMOVALS_MAX)
+		return NULL;
+	removal = xcalloc(1, sizeof(*removal));
 	removal->quorum = quorum;
 	removal->index = index;
 	store_key_init(&removal->key, key->key);
@@ -227,31 +440,151 @@ static void remove_from(struct quorum *quorum, unsigned index, const struct stor
 	strcpy(removal->op.value, value);
 	timer_init(&removal->timer, removal_timer_fired);
 	removal->backoff_us = BACK_OFF_MIN_US;
-	/* Twice, for what was sent late and for clocks that differ. */
-	removal->until_us = now_us(quorum) + 2 * ttl_ms * MS_US + SECOND_US;
+	removal->until_us = expired_us(quorum, ttl_ms);
 	removal->doubt_us = doubtful ? now_us(quorum) + DOUBT_US : 0;
 	TAILQ_INSERT_TAIL(&quorum->removals, removal, entry);
+	quorum->n_removals[index]++;
 	removal_submit(removal);
+	return removal;
 }
 
-void quorum_run(struct store *store)
+/* The command that a removal was sent after has been answered at last. */
+static void removal_note_part(struct part *part)
 {
-	struct quorum *quorum = container_of(store, struct quorum, store);
+	struct removal *removal = part->removal;
 
-	timers_run(&quorum->timers, now_us(quorum));
-	rearm(quorum);
+	part->removal = NULL;
+	removal->part = NULL;
+	if (part->op.status == STORE_UNKNOWN)
+		removal->doubt_us = now_us(removal->quorum) + DOUBT_US;
+	else if (part->op.status != STORE_OK)
+		removal->needless = true;
+	if (removal->needless && !removal->busy)
+		removal_free(removal);
+}
+
+/* ------------------------------------------------------------------ what follows */
+
+static void part_submit(struct round *round, struct part *part, enum store_verb verb);
+
+static void raise_part(struct round *round, struct part *part)
+{
+	if (part->busy || part->followed || !part->answered || part->status != STORE_OK ||
+	    (part->fence >= round->fence && !part->fence_is_new))
+		return;
+	part->followed = true;
+	part_submit(round, part, STORE_RAISE);
+}
+
+/* A member that came back empty gets the lock again, since a majority says that it stands. */
+static void fill_part(struct round *round, struct part *part)
+{
+	struct quorum *quorum = round->quorum;
+	const char *value = round->verb == STORE_REPLACE ? round->next : round->value;
+	const struct claim *claim = claim_find(quorum, value);
+	/* It is to end there when it does on the others. */
+	const int64_t left_us = round->ttl_ms * MS_US - (now_us(quorum) - round->submitted_us);
+
+	if (part->followed || !claim || claim->ending || left_us < MS_US)
+		return;
+	part->followed = true;
+	strcpy(part->op.value, value);
+	part->op.ttl_ms = left_us / MS_US;
+	part_submit(round, part, STORE_ACQUIRE);
+}
+
+/* Sees to a string that must not stand on a member that has answered. */
+static void bury(struct round *round, struct part *part, const char *value)
+{
+	struct claim *claim = claim_find(round->quorum, value);
+	const uint16_t bit = (uint16_t)(1u << part->index);
+
+	if (!claim || !((claim->stands | claim->appears) & bit))
+		return;
+	remove_from(round->quorum, part->index, &round->key, value, round->ttl_ms,
+		    claim->appears & bit);
+	claim->stands &= (uint16_t)~bit;
+	claim->appears &= (uint16_t)~bit;
+}
+
+/* What a member's answer to a command that is decided asks for. */
+static void follow_up(struct round *round, struct part *part)
+{
+	if (round->quorum->ending)
+		return;
+	if (part->removal) {
+		removal_note_part(part);
+		return;
+	}
+	if (round->value_is_dead)
+		bury(round, part, round->value);
+	if (round->next_is_dead)
+		bury(round, part, round->next);
+	if (!round->granted)
+		return;
+	if (round->fenced)
+		raise_part(round, part); /* late, but better high than low */
+	if (part->status == STORE_GONE &&
+	    (round->verb == STORE_EXTEND || round->verb == STORE_REPLACE))
+		fill_part(round, part);
 }
 
 /* ------------------------------------------------------------------ answering */
 
 static void round_free(struct round *round)
 {
+	struct quorum *quorum = round->quorum;
+
 	assert(!round->n_busy && !round->op);
-	TAILQ_REMOVE(&round->quorum->rounds, round, entry);
+	if (round->value_is_dead)
+		claim_free(quorum, claim_find(quorum, round->value));
+	if (round->next_is_dead)
+		claim_free(quorum, claim_find(quorum, round->next));
+	for (unsigned i = 0; i < quorum->n; i++)
+		free(round->parts[i].holder);
+	TAILQ_REMOVE(round->flushed ? &quorum->rounds : &quorum->submitted, round, entry);
 	store_key_deinit(&round->key);
 	free(round->announce);
-	free(round->holder);
 	free(round);
+}
+
+/* What most of those who hold it have announced; borrowed. */
+static const char *holder_of(const struct round *round)
+{
+	const char *best = NULL;
+	unsigned best_votes = 0;
+
+	for (unsigned i = 0; i < round->quorum->n; i++) {
+		const char *holder = round->parts[i].holder;
+		unsigned votes = 0;
+
+		for (unsigned j = i; holder && j < round->quorum->n; j++)
+			votes += round->parts[j].holder &&
+				 strcmp(holder, round->parts[j].holder) == 0;
+		if (votes > best_votes) {
+			best = holder;
+			best_votes = votes;
+		}
+	}
+	return best;
+}
+
+static void count_answer(struct quorum *quorum, const struct round *round, enum store_status status)
+{
+	struct store_stats *stats = &quorum->store.stats;
+	const int64_t took_us = now_us(quorum) - round->submitted_us;
+	const size_t last = sizeof(stats->latency_buckets) / sizeof(stats->latency_buckets[0]) - 1;
+	size_t bucket = 0;
+
+	stats->errors += status == STORE_REFUSED;
+	stats->timeouts += status == STORE_UNKNOWN;
+	if (!is_definite(status))
+		return;
+	while (bucket < last && took_us > INT64_C(64) << bucket)
+		bucket++;
+	stats->replies++;
+	stats->latency_us_sum += (uint64_t)took_us;
+	stats->latency_buckets[bucket]++;
 }
 
 /* The one way in which an asker gets its answer. */
@@ -261,36 +594,46 @@ static void round_answer(struct round *round, enum store_status status)
 	struct store_op *op = round->op;
 
 	assert(op);
-	round->op = NULL;
+	round->granted = status == STORE_OK;
 	round->phase = ROUND_DONE;
+	timer_stop(&quorum->timers, &round->timer);
+	/* Before the asker can submit anything else. */
+	for (unsigned i = 0; i < quorum->n; i++)
+		if (round->parts[i].answered && !round->parts[i].asked)
+			follow_up(round, &round->parts[i]);
+	round->op = NULL;
 	op->status = status;
-	op->settled = round->settled;
-	op->lasting = status == STORE_REFUSED && round->n_lasting > quorum->n - majority(quorum);
+	op->settled = is_definite(status);
+	op->lasting = status == STORE_REFUSED && round->n_lasting > spare(quorum);
 	op->fence = round->fence;
 	op->fence_is_new = round->n_new == round->n_ok;
 	op->contenders = round->contenders;
 	op->receivers = round->receivers;
-	op->text = round->text;
-	op->holder = round->holder;
-	quorum->store.stats.replies++;
-	if (status == STORE_REFUSED)
-		quorum->store.stats.errors++;
-	else if (status == STORE_UNKNOWN)
-		quorum->store.stats.timeouts++;
+	op->text = is_definite(status) ? NULL : round->text;
+	op->holder = holder_of(round);
+	count_answer(quorum, round, status);
 	op->done(op);
 }
 
 /* No majority could be had: says how many of them answered, and what one of the others said. */
 static void round_fail(struct round *round, enum store_status status)
 {
-	struct quorum *quorum = round->quorum;
 	char why[sizeof(round->text)];
 
-	snprintf(why, sizeof(why), "%s", round->text);
+	strcpy(why, round->text);
 	snprintf(round->text, sizeof(round->text),
-		 "%u of %u servers answered, %u are needed; %.100s",
-		 round->n_ok + round->n_held + round->n_gone, quorum->n, majority(quorum), why);
+		 "%u of %u servers answered, %u are needed%s%.120s",
+		 round->n_ok + round->n_held + round->n_gone, round->quorum->n,
+		 majority(round->quorum), *why ? "; " : "", why);
 	round_answer(round, status);
+}
+
+/* As above, of a command that was carried out on none if all members have declined it. */
+static void round_fail_if_any(struct round *round)
+{
+	const bool declined = round->n_refused == round->quorum->n;
+
+	round_fail(round, declined ? STORE_REFUSED : STORE_UNKNOWN);
 }
 
 /*
@@ -300,128 +643,111 @@ static void round_fail(struct round *round, enum store_status status)
 static int64_t time_until_majority_ms(const struct round *round)
 {
 	const struct quorum *quorum = round->quorum;
+	const unsigned n_free = round->n_ok + round->n_gone;
+	const unsigned need = majority(quorum) > n_free ? majority(quorum) - n_free : 1;
 	int64_t times[QUORUM_MEMBERS_MAX];
 	unsigned n = 0;
-	const unsigned need = majority(quorum) > round->n_ok ? majority(quorum) - round->n_ok : 1;
 
 	for (unsigned i = 0; i < quorum->n; i++) {
 		const struct part *part = &round->parts[i];
-		int64_t ms = part->pttl_ms;
 		unsigned at = n;
 
-		if (!part->answered || part->status != STORE_HELD || ms < 0)
+		if (!part->answered || part->status != STORE_HELD || part->pttl_ms < 0)
 			continue;
-		for (; at > 0 && times[at - 1] > ms; at--)
+		for (; at > 0 && times[at - 1] > part->pttl_ms; at--)
 			times[at] = times[at - 1];
-		times[at] = ms;
+		times[at] = part->pttl_ms;
 		n++;
 	}
 	return n >= need ? times[need - 1] : -2;
 }
 
-/* Removes a string from every member that may have it. */
-static void clean_up(struct round *round, const char *value)
-{
-	struct quorum *quorum = round->quorum;
-
-	for (unsigned i = 0; i < quorum->n; i++) {
-		const struct part *part = &round->parts[i];
-		const bool sure =
-			part->answered && part->status != STORE_OK && part->status != STORE_UNKNOWN;
-
-		if (!sure)
-			remove_from(quorum, i, &round->key, value, round->ttl_ms,
-				    part->answered && part->status == STORE_UNKNOWN);
-	}
-}
-
 /* ------------------------------------------------------------------ deciding */
 
-/* Is it certain, whatever the rest will say, that no majority says OK? */
-static bool is_hopeless(const struct round *round)
+static unsigned n_open(const struct round *round)
 {
-	const struct quorum *quorum = round->quorum;
-
-	return round->n_ok + (quorum->n - round->n_answered) < majority(quorum);
+	return round->quorum->n - round->n_answered;
 }
 
-static bool all_answered(const struct round *round)
+static unsigned n_lost(const struct round *round)
 {
-	return round->n_answered == round->quorum->n;
+	return round->n_refused + round->n_unknown;
 }
 
-static void part_submit(struct round *round, struct part *part, enum store_verb verb);
+static unsigned n_not_ours(const struct round *round)
+{
+	return round->n_held + round->n_gone;
+}
 
-/* The fence has been written to a majority: the lock is granted. */
-static bool fence_is_safe(const struct round *round)
+/* Neither a majority for OK can be had any more, nor so many against that there is none. */
+static bool is_undecidable(const struct round *round)
+{
+	return round->n_ok + n_open(round) < majority(round->quorum) &&
+	       n_not_ours(round) + n_open(round) <= spare(round->quorum);
+}
+
+/* How many have a counter of at least the fence, or may have soon. */
+static unsigned n_raised(const struct round *round, bool may)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < round->quorum->n; i++)
-		n += round->parts[i].fence >= round->fence;
-	return n >= majority(round->quorum);
+	for (unsigned i = 0; i < round->quorum->n; i++) {
+		const struct part *part = &round->parts[i];
+
+		n += (part->answered && part->status == STORE_OK && !part->fence_is_new &&
+		      part->fence >= round->fence) ||
+		     (may && part->busy);
+	}
+	return n;
 }
 
-static void raise_part(struct round *round, struct part *part)
+/* The lock did not come about: nobody must be left with what nobody has. */
+static void acquire_undo(struct round *round)
 {
-	if (part->busy || !part->answered || part->status != STORE_OK ||
-	    part->fence >= round->fence)
-		return;
-	part_submit(round, part, STORE_RAISE);
-}
-
-/* Could the fence still be written to a majority, by what is open? */
-static bool fence_is_hopeless(const struct round *round)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < round->quorum->n; i++)
-		n += round->parts[i].fence >= round->fence || round->parts[i].busy;
-	return n < majority(round->quorum);
-}
-
-/* A member that came back empty gets the lock again, since a majority says that it stands. */
-static void fill(struct round *round, const char *value)
-{
-	if (round->ttl_ms <= 0)
-		return;
+	round->value_is_dead = true;
 	for (unsigned i = 0; i < round->quorum->n; i++) {
 		struct part *part = &round->parts[i];
 
-		if (part->busy || !part->answered || part->status != STORE_GONE)
+		/* Slow ones too: right behind the command, wherever that is. */
+		if (!part->asked)
 			continue;
-		strcpy(part->op.value, value);
-		part_submit(round, part, STORE_ACQUIRE);
+		part->removal = remove_from(round->quorum, i, &round->key, round->value,
+					    round->ttl_ms, false);
+		if (part->removal)
+			part->removal->part = part;
 	}
 }
 
 /* A majority took the lock. */
 static void decide_taken(struct round *round)
 {
-	const bool replaced = round->verb == STORE_REPLACE;
+	const unsigned need = majority(round->quorum);
 
-	if (round->phase == ROUND_ASKING && round->op->fenced) {
-		/* Members that lost their counter don't count while others may still answer. */
+	if (round->fenced && round->phase == ROUND_ASKING) {
 		const unsigned n_old = round->n_ok - round->n_new;
 
-		if (n_old > 0 && n_old < majority(round->quorum) && !all_answered(round))
+		/* Members without a counter don't count while others may still answer. */
+		if (n_old > 0 && n_old < need && n_open(round) > 0 && !round->hurried)
 			return;
 		for (unsigned i = 0; i < round->quorum->n; i++)
-			if (round->parts[i].fence > round->fence)
-				round->fence = round->parts[i].fence;
+			round->fence = max64(round->fence, round->parts[i].fence);
 		round->phase = ROUND_RAISING;
 		for (unsigned i = 0; i < round->quorum->n; i++)
 			raise_part(round, &round->parts[i]);
 	}
-	if (round->phase == ROUND_RAISING && !fence_is_safe(round)) {
-		if (!fence_is_hopeless(round))
+	if (round->fenced && n_raised(round, false) < need) {
+		if (n_raised(round, true) >= need && !round->over)
 			return;
-		/* It stands, but nobody may be told: settle it by asking once more. */
-		round_fail(round, STORE_UNKNOWN);
+		/* It stands, but must not be granted. */
+		if (round->verb == STORE_ACQUIRE) {
+			acquire_undo(round);
+			round_fail(round, STORE_REFUSED);
+		} else {
+			round_fail(round, STORE_UNKNOWN);
+		}
 		return;
 	}
-	if (replaced)
-		fill(round, round->next);
+	round->value_is_dead = round->verb == STORE_REPLACE;
 	round_answer(round, STORE_OK);
 }
 
@@ -431,89 +757,70 @@ static void decide_acquire(struct round *round)
 
 	if (round->phase == ROUND_RAISING || round->n_ok >= majority(quorum)) {
 		decide_taken(round);
+	} else if (round->n_ok + n_open(round) >= majority(quorum)) {
 		return;
-	}
-	if (!is_hopeless(round))
-		return;
-	/* Nobody must be left with a lock that nobody has: from all members, slow ones too. */
-	clean_up(round, round->value);
-	if (round->n_held == 0 ||
-	    round->n_refused + round->n_unknown > quorum->n - majority(quorum)) {
+	} else if (n_lost(round) > spare(quorum)) {
+		acquire_undo(round);
 		round_fail(round, STORE_REFUSED);
-		return;
+	} else if (round->n_ok + n_not_ours(round) >= majority(quorum)) {
+		acquire_undo(round);
+		round->op->pttl_ms = time_until_majority_ms(round);
+		round->op->contested = round->n_ok > 0;
+		round_answer(round, STORE_HELD);
 	}
-	round->op->pttl_ms = time_until_majority_ms(round);
-	round->op->contested = round->n_ok > 0;
-	round_answer(round, STORE_HELD);
+}
+
+/* A majority says that the lock is not, or not any more, ours. */
+static void decide_not_ours(struct round *round)
+{
+	round->value_is_dead = true;
+	round->next_is_dead = round->verb == STORE_REPLACE;
+	round_answer(round, round->n_held ? STORE_HELD : STORE_GONE);
 }
 
 static void decide_replace(struct round *round)
 {
-	const struct quorum *quorum = round->quorum;
-	const unsigned n_not_ours = round->n_held + round->n_gone;
-
-	if (round->phase == ROUND_RAISING || round->n_ok >= majority(quorum)) {
+	if (round->phase == ROUND_RAISING || round->n_ok >= majority(round->quorum))
 		decide_taken(round);
-		return;
-	}
-	if (n_not_ours > quorum->n - majority(quorum)) {
-		clean_up(round, round->value);
-		clean_up(round, round->next);
-		round_answer(round, round->n_held ? STORE_HELD : STORE_GONE);
-		return;
-	}
-	if (!is_hopeless(round) || !all_answered(round))
-		return;
-	round_fail(round,
-		   round->n_ok == 0 && round->n_unknown == 0 ? STORE_REFUSED : STORE_UNKNOWN);
+	else if (n_not_ours(round) > spare(round->quorum))
+		decide_not_ours(round);
+	else if (is_undecidable(round))
+		round_fail_if_any(round);
 }
 
 static void decide_release(struct round *round)
 {
-	struct quorum *quorum = round->quorum;
-	const unsigned n_free = round->n_ok + round->n_held + round->n_gone;
+	const unsigned need = majority(round->quorum);
+	const unsigned n_free = round->n_ok + n_not_ours(round);
 
-	if (n_free >= majority(quorum) && (round->n_ok > 0 || all_answered(round))) {
+	if (n_free >= need && round->n_ok > 0) {
 		/* Gone from a majority, so anybody can have it; the others are seen to. */
-		for (unsigned i = 0; i < quorum->n; i++) {
-			const struct part *part = &round->parts[i];
-
-			if (!part->answered || !is_definite(part->status))
-				remove_from(quorum, i, &round->key, round->value, round->ttl_ms,
-					    true);
-		}
-		round_answer(round, round->n_ok	    ? STORE_OK
-				    : round->n_held ? STORE_HELD
-						    : STORE_GONE);
-	} else if (all_answered(round)) {
-		round_fail(round, round->n_unknown || round->n_ok ? STORE_UNKNOWN : STORE_REFUSED);
+		round->value_is_dead = true;
+		round_answer(round, STORE_OK);
+	} else if (n_not_ours(round) > spare(round->quorum)) {
+		decide_not_ours(round);
+	} else if (n_free + n_open(round) < need) {
+		round_fail_if_any(round);
 	}
 }
 
 static void decide_extend(struct round *round)
 {
-	const struct quorum *quorum = round->quorum;
-
-	if (round->n_ok >= majority(quorum)) {
-		fill(round, round->value);
+	if (round->n_ok >= majority(round->quorum))
 		round_answer(round, STORE_OK);
-	} else if (round->n_held + round->n_gone > quorum->n - majority(quorum)) {
-		clean_up(round, round->value);
-		round_answer(round, round->n_held ? STORE_HELD : STORE_GONE);
-	} else if (is_hopeless(round) && all_answered(round)) {
-		round_fail(round, round->n_ok || round->n_unknown ? STORE_UNKNOWN : STORE_REFUSED);
-	}
+	else if (n_not_ours(round) > spare(round->quorum))
+		decide_not_ours(round);
+	else if (is_undecidable(round))
+		round_fail_if_any(round);
 }
 
 static void decide_check(struct round *round)
 {
-	const struct quorum *quorum = round->quorum;
-
-	if (round->n_ok >= majority(quorum))
+	if (round->n_ok >= majority(round->quorum))
 		round_answer(round, STORE_OK);
-	else if (round->n_held + round->n_gone > quorum->n - majority(quorum))
-		round_answer(round, round->n_held ? STORE_HELD : STORE_GONE);
-	else if (all_answered(round))
+	else if (n_not_ours(round) > spare(round->quorum))
+		decide_not_ours(round);
+	else if (is_undecidable(round))
 		round_fail(round, STORE_REFUSED);
 }
 
@@ -521,32 +828,39 @@ static void decide_look(struct round *round)
 {
 	const struct quorum *quorum = round->quorum;
 
-	if (round->n_held >= majority(quorum)) {
+	if (round->n_gone > spare(quorum)) {
+		round_answer(round, STORE_GONE);
+	} else if (n_lost(round) > spare(quorum)) {
+		round_fail(round, STORE_REFUSED);
+	} else if (round->n_held >= majority(quorum) || n_open(round) == 0) {
+		/* Of a majority; or nobody could have one, as things stand. */
 		round->op->pttl_ms = time_until_majority_ms(round);
 		round_answer(round, STORE_HELD);
-	} else if (round->n_gone >= majority(quorum)) {
-		round_answer(round, STORE_GONE);
-	} else if (all_answered(round)) {
-		/* Answered by a majority, and held by none. */
-		if (round->n_held + round->n_gone >= majority(quorum))
-			round_answer(round, STORE_GONE);
-		else
-			round_fail(round, STORE_REFUSED);
 	}
 }
 
+/* What stands is deleted at once, and on a majority; others keep theirs until it expires. */
 static void decide_break(struct round *round)
 {
 	const struct quorum *quorum = round->quorum;
 
-	if (!all_answered(round))
-		return;
-	if (round->n_ok + round->n_gone < majority(quorum))
-		round_fail(round, round->n_ok || round->n_unknown ? STORE_UNKNOWN : STORE_REFUSED);
-	else
-		round_answer(round, round->n_ok ? STORE_OK : STORE_GONE);
+	if (round->n_ok > 0 && round->n_ok + round->n_gone >= majority(quorum))
+		round_answer(round, STORE_OK);
+	else if (round->n_gone > spare(quorum))
+		round_answer(round, STORE_GONE);
+	else if (n_lost(round) > spare(quorum))
+		round_fail_if_any(round);
 }
 
+static void decide_raise(struct round *round)
+{
+	if (round->n_ok >= majority(round->quorum))
+		round_answer(round, STORE_OK);
+	else if (n_lost(round) > spare(round->quorum))
+		round_fail_if_any(round);
+}
+
+/* Answers the asker if enough is known. */
 static void decide(struct round *round)
 {
 	switch (round->verb) {
@@ -569,75 +883,132 @@ static void decide(struct round *round)
 		decide_look(round);
 		break;
 	case STORE_BREAK:
-	case STORE_RAISE:
 		decide_break(round);
+		break;
+	case STORE_RAISE:
+		decide_raise(round);
 		break;
 	}
 }
 
-static int64_t max64(int64_t a, int64_t b)
+static void note_text(struct round *round, const char *text)
 {
-	return a > b ? a : b;
+	if (!*round->text)
+		snprintf(round->text, sizeof(round->text), "%s", text);
 }
 
-/* Takes down what a member said to the command itself. */
-static void note_answer(struct round *round, struct part *part)
+/* Takes down what a member said to the command itself, in time. */
+static void count_part(struct round *round, struct part *part)
 {
-	const struct store_op *op = &part->op;
-
 	part->answered = true;
-	part->status = op->status;
 	round->n_answered++;
-	switch (op->status) {
+	switch (part->status) {
 	case STORE_OK:
 		round->n_ok++;
-		part->fence = op->fence;
-		part->fence_is_new = op->fence_is_new;
-		round->n_new += op->fence_is_new;
+		round->n_new += part->fence_is_new;
 		break;
 	case STORE_HELD:
 		round->n_held++;
-		part->pttl_ms = op->pttl_ms;
 		break;
 	case STORE_GONE:
 		round->n_gone++;
 		break;
 	case STORE_REFUSED:
 		round->n_refused++;
-		round->n_lasting += op->lasting;
 		break;
 	case STORE_UNKNOWN:
 		round->n_unknown++;
 		break;
 	}
-	if (!is_definite(op->status))
-		snprintf(round->text, sizeof(round->text), "%s", op->text);
-	else
-		round->settled = round->settled && op->settled;
+}
+
+static void note_answer(struct round *round, struct part *part)
+{
+	const struct store_op *op = &part->op;
+
+	part->status = op->status;
+	if (op->status == STORE_OK && round->fenced) {
+		part->fence = op->fence;
+		part->fence_is_new = op->fence_is_new;
+	} else if (op->status == STORE_HELD) {
+		part->pttl_ms = op->pttl_ms;
+		part->holder = op->holder ? xstrdup(op->holder) : NULL;
+	}
+	claims_note(round, part, round->verb);
+	if (part->answered)
+		return; /* it was given up */
+	count_part(round, part);
+	if (!is_definite(op->status)) {
+		note_text(round, op->text);
+		round->n_lasting += op->status == STORE_REFUSED && op->lasting;
+		return;
+	}
 	round->contenders = max64(round->contenders, op->contenders);
 	round->receivers = max64(round->receivers, op->receivers);
-	if (op->holder && !round->holder)
-		round->holder = strdup(op->holder);
 }
 
 static void part_done(struct store_op *op)
 {
 	struct part *part = container_of(op, struct part, op);
 	struct round *round = part->round;
+	const bool first = part->asked;
 
-	part->busy = false;
+	part->busy = part->asked = false;
 	round->n_busy--;
-	if (!part->answered) {
+	if (first) {
 		note_answer(round, part);
-		if (round->phase == ROUND_RAISING)
+		if (round->op && round->phase == ROUND_RAISING)
 			raise_part(round, part);
 	} else if (op->verb == STORE_RAISE && op->status == STORE_OK) {
-		part->fence = round->fence;
+		part->fence = max64(part->fence, op->fence_floor);
+		part->fence_is_new = false;
+	} else {
+		claims_note(round, part, op->verb);
 	}
 	if (round->op)
 		decide(round);
-	else if (round->fence && part->answered)
-		raise_part(round, part); /* late, but better high than low */
+	else if (first)
+		follow_up(round, part);
+	if (!round->op && !round->n_busy)
+		round_free(round);
+}
+
+/* Members that have not answered yet are given up: what counts is what is known. */
+static void round_expire(struct round *round)
+{
+	const struct quorum *quorum = round->quorum;
+
+	round->over = true;
+	for (unsigned i = 0; i < quorum->n; i++) {
+		struct part *part = &round->parts[i];
+		char text[160];
+
+		if (part->answered)
+			continue;
+		snprintf(text, sizeof(text), "%.100s: no answer within %lld ms",
+			 quorum->members[i]->name, (long long)(round->timeout_us / MS_US));
+		note_text(round, text);
+		part->status = STORE_UNKNOWN;
+		count_part(round, part);
+	}
+	decide(round);
+	assert(!round->op);
+	if (!round->n_busy)
+		round_free(round);
+}
+
+static void round_timer_fired(struct timer *timer)
+{
+	struct round *round = container_of(timer, struct round, timer);
+	struct quorum *quorum = round->quorum;
+
+	if (round->hurried) {
+		round_expire(round);
+		return;
+	}
+	round->hurried = true;
+	timer_set(&quorum->timers, timer, round->submitted_us + round->timeout_us);
+	decide(round);
 	if (!round->op && !round->n_busy)
 		round_free(round);
 }
@@ -661,9 +1032,34 @@ static void part_submit(struct round *round, struct part *part, enum store_verb 
 	store_submit(round->quorum->members[part->index], op);
 }
 
+/* Notes which strings the command may set, or end. */
+static void claims_begin(struct round *round)
+{
+	struct quorum *quorum = round->quorum;
+	const uint16_t all = (uint16_t)((1u << quorum->n) - 1);
+
+	if (round->verb == STORE_ACQUIRE)
+		claim_get(quorum, round->value, 0, round->ttl_ms)->ending = false;
+	else if (round->verb == STORE_EXTEND)
+		claim_get(quorum, round->value, all, round->ttl_ms);
+	else if (round->verb == STORE_REPLACE || round->verb == STORE_RELEASE)
+		claim_get(quorum, round->value, all, round->ttl_ms)->ending = true;
+	if (round->verb == STORE_REPLACE)
+		claim_get(quorum, round->next, 0, round->ttl_ms);
+}
+
+static int64_t timeout_us(const struct quorum *quorum, const struct store_op *op)
+{
+	const int64_t all_us = quorum->env.timeout_ms * MS_US, ttl_us = op->ttl_ms * MS_US;
+
+	if (op->verb != STORE_ACQUIRE && op->verb != STORE_REPLACE && op->verb != STORE_EXTEND)
+		return all_us;
+	return min64(all_us, max64(ttl_us / LEASE_SHARE, min64(ttl_us / 2, SHORT_US)));
+}
+
 static void quorum_submit(struct store *store, struct store_op *op)
 {
-	struct quorum *quorum = container_of(store, struct quorum, store);
+	struct quorum *quorum = quorum_of(store);
 	struct round *round = xcalloc(1, sizeof(*round) + quorum->n * sizeof(*round->parts));
 
 	round->quorum = quorum;
@@ -674,23 +1070,33 @@ static void quorum_submit(struct store *store, struct store_op *op)
 	strcpy(round->value, op->value);
 	strcpy(round->next, op->next);
 	round->ttl_ms = op->ttl_ms;
+	round->fenced = op->fenced && (op->verb == STORE_ACQUIRE || op->verb == STORE_REPLACE);
 	round->announce = op->announce ? xstrdup(op->announce) : NULL;
-	round->settled = true;
 	round->contenders = round->receivers = -1;
 	round->submitted_us = now_us(quorum);
+	round->timeout_us = timeout_us(quorum, op);
+	timer_init(&round->timer, round_timer_fired);
 	op->contested = false;
 	op->pttl_ms = -2;
+	TAILQ_INSERT_TAIL(&quorum->submitted, round, entry);
+	if (quorum->ending)
+		return;
 	quorum->store.stats.commands++;
-	TAILQ_INSERT_TAIL(&quorum->rounds, round, entry);
+	timer_set(&quorum->timers, &round->timer, round->submitted_us + round->timeout_us / 2);
+	rearm(quorum);
+	claims_begin(round);
 	for (unsigned i = 0; i < quorum->n; i++) {
 		struct part *part = &round->parts[i];
 
 		part->round = round;
 		part->index = i;
+		part->pttl_ms = -2;
+		part->asked = true;
 		part->op = (struct store_op){
 			.ttl_ms = op->ttl_ms,
 			.fenced = op->fenced,
-			/* Even unfenced, a node must know its own string again. */
+			.proposed = op->fenced,
+			.plain = op->plain,
 			.want = op->want,
 			.fence_floor = op->fence_floor,
 			.announce = round->announce,
@@ -703,60 +1109,88 @@ static void quorum_submit(struct store *store, struct store_op *op)
 
 static bool quorum_flush(struct store *store)
 {
-	struct quorum *quorum = container_of(store, struct quorum, store);
+	struct quorum *quorum = quorum_of(store);
+	struct store_stats *stats = &quorum->store.stats;
 	struct round *round;
 	bool any = false;
 
-	/* From here on nobody shares them. */
-	TAILQ_FOREACH (round, &quorum->rounds, entry)
+	while ((round = TAILQ_FIRST(&quorum->submitted))) {
+		TAILQ_REMOVE(&quorum->submitted, round, entry);
+		TAILQ_INSERT_TAIL(&quorum->rounds, round, entry);
+		round->flushed = true;
 		if (round->op)
-			round->op->written = true;
-	for (unsigned i = 0; i < quorum->n; i++)
+			round->op->written = true; /* from here on nobody shares it */
+	}
+	stats->connects = stats->disconnects = 0;
+	for (unsigned i = 0; i < quorum->n; i++) {
 		any |= store_flush(quorum->members[i]);
+		stats->connects += quorum->members[i]->stats.connects;
+		stats->disconnects += quorum->members[i]->stats.disconnects;
+	}
 	return any;
+}
+
+void quorum_run(struct store *store)
+{
+	struct quorum *quorum = quorum_of(store);
+
+	quorum->armed_us = CLOCK_NEVER;
+	timers_run(&quorum->timers, now_us(quorum));
+	rearm(quorum);
 }
 
 /* ------------------------------------------------------------------ listening */
 
+/*
+ * Ready when a majority is: of any release that makes the mutex free, one of them hears. A member
+ * whose ear is interrupted says nothing until it is ready again, so is_ready stays as it is then;
+ * what is missed meanwhile is heard by the others.
+ */
 static void ear_ready(struct store_watch *watch)
 {
 	struct ear *ear = container_of(watch, struct ear, watch);
 	struct channel *channel = ear->channel;
-	const bool was_ready = channel->watch->is_ready;
 
-	channel->n_ready += !ear->ready;
+	const bool again = ear->ready;
+
 	ear->ready = true;
-	channel->watch->is_ready = channel->n_ready >= majority(channel->quorum);
-	/* Again after an interruption: some may have been missed. */
-	if (channel->watch->is_ready &&
-	    (was_ready || channel->n_ready == majority(channel->quorum)))
-		channel->watch->ready(channel->watch);
+	channel->n_ready += !again;
+	if (channel->n_ready < majority(channel->quorum) || (channel->watch->is_ready && !again))
+		return;
+	channel->watch->is_ready = true;
+	channel->watch->ready(channel->watch);
 }
 
 /*
  * A release is published on every member: it is passed on when a majority has let go, since before
- * that nobody could take it.
+ * that nobody could take it. What single members let go of, after tries that came to nothing, is
+ * forgotten after a while.
  */
 static void ear_message(struct store_watch *watch, enum store_message message)
 {
 	struct ear *ear = container_of(watch, struct ear, watch);
 	struct channel *channel = ear->channel;
+	const struct quorum *quorum = channel->quorum;
 
 	if (message == STORE_MESSAGE_FREE) {
-		channel->n_heard += !ear->heard;
-		ear->heard = true;
-		if (channel->n_heard < majority(channel->quorum))
+		const int64_t at_us = now_us(quorum);
+		unsigned n_heard = 0;
+
+		ear->heard_us = at_us;
+		for (unsigned i = 0; i < quorum->n; i++)
+			n_heard += channel->ears[i].heard_us != CLOCK_NEVER &&
+				   at_us - channel->ears[i].heard_us < HEARD_US;
+		if (n_heard < majority(quorum))
 			return;
-		for (unsigned i = 0; i < channel->quorum->n; i++)
-			channel->ears[i].heard = false;
-		channel->n_heard = 0;
+		for (unsigned i = 0; i < quorum->n; i++)
+			channel->ears[i].heard_us = CLOCK_NEVER;
 	}
 	channel->watch->message(channel->watch, message);
 }
 
 static void quorum_watch(struct store *store, struct store_watch *watch)
 {
-	struct quorum *quorum = container_of(store, struct quorum, store);
+	struct quorum *quorum = quorum_of(store);
 	struct channel *channel = xcalloc(1, sizeof(*channel) + quorum->n * sizeof(*channel->ears));
 
 	channel->quorum = quorum;
@@ -767,7 +1201,7 @@ static void quorum_watch(struct store *store, struct store_watch *watch)
 		struct ear *ear = &channel->ears[i];
 
 		ear->channel = channel;
-		ear->index = i;
+		ear->heard_us = CLOCK_NEVER;
 		ear->watch.key = watch->key;
 		ear->watch.ready = ear_ready;
 		ear->watch.message = ear_message;
@@ -777,7 +1211,7 @@ static void quorum_watch(struct store *store, struct store_watch *watch)
 
 static void quorum_unwatch(struct store *store, struct store_watch *watch)
 {
-	struct quorum *quorum = container_of(store, struct quorum, store);
+	struct quorum *quorum = quorum_of(store);
 	struct channel *channel = watch->private;
 
 	for (unsigned i = 0; i < quorum->n; i++)
@@ -793,6 +1227,8 @@ static void member_event(struct store_listener *listener, struct store *member,
 	struct quorum *quorum = container_of(listener, struct quorum, member_listener);
 	struct removal *removal;
 
+	if (quorum->ending)
+		return;
 	if (event == STORE_EVENT_UP) {
 		TAILQ_FOREACH (removal, &quorum->removals, entry)
 			if (!removal->busy && quorum->members[removal->index] == member)
@@ -805,18 +1241,40 @@ static void member_event(struct store_listener *listener, struct store *member,
 
 /* ------------------------------------------------------------------ birth and end */
 
+/* Answers all that is open, and what the answers cause to be submitted. */
+static void answer_all(struct quorum *quorum, struct round_list *rounds)
+{
+	struct round *round, *next;
+
+	for (round = TAILQ_FIRST(rounds); round; round = next) {
+		if (round->op) {
+			note_text(round, "the store is being closed");
+			round_fail(round, round->op->written ? STORE_UNKNOWN : STORE_REFUSED);
+		}
+		next = TAILQ_NEXT(round, entry);
+		if (!round->n_busy)
+			round_free(round);
+	}
+}
+
 static void quorum_free(struct store *store)
 {
-	struct quorum *quorum = container_of(store, struct quorum, store);
+	struct quorum *quorum = quorum_of(store);
 	struct removal *removal;
 
 	quorum->ending = true;
+	answer_all(quorum, &quorum->rounds);
+	answer_all(quorum, &quorum->submitted);
+	/* They answer what is still busy. */
 	for (unsigned i = 0; i < quorum->n; i++)
 		store_free(quorum->members[i]);
-	assert(TAILQ_EMPTY(&quorum->rounds));
+	assert(TAILQ_EMPTY(&quorum->rounds) && TAILQ_EMPTY(&quorum->submitted));
 	while ((removal = TAILQ_FIRST(&quorum->removals)))
 		removal_free(removal);
-	quorum->env.arm(quorum->env.arg, CLOCK_NEVER);
+	while (quorum->claims)
+		claim_free(quorum, quorum->claims);
+	if (quorum->armed_us != CLOCK_NEVER)
+		quorum->env.arm(quorum->env.arg, CLOCK_NEVER);
 	timers_deinit(&quorum->timers);
 	free((char *)quorum->store.name);
 	free(quorum);
@@ -835,12 +1293,15 @@ struct store *quorum_new(const struct quorum_env *env, const char *name,
 {
 	struct quorum *quorum = xcalloc(1, sizeof(*quorum));
 
+	assert(env->timeout_ms > 0);
 	quorum->store.class = &quorum_class;
 	quorum->store.listener = listener;
 	quorum->store.name = xstrdup(name);
 	quorum->member_listener.event = member_event;
 	quorum->env = *env;
+	quorum->armed_us = CLOCK_NEVER;
 	timers_init(&quorum->timers);
+	TAILQ_INIT(&quorum->submitted);
 	TAILQ_INIT(&quorum->rounds);
 	TAILQ_INIT(&quorum->removals);
 	return &quorum->store;
@@ -848,14 +1309,12 @@ struct store *quorum_new(const struct quorum_env *env, const char *name,
 
 struct store_listener *quorum_member_listener(struct store *store)
 {
-	struct quorum *quorum = container_of(store, struct quorum, store);
-
-	return &quorum->member_listener;
+	return &quorum_of(store)->member_listener;
 }
 
 void quorum_add(struct store *store, struct store *member)
 {
-	struct quorum *quorum = container_of(store, struct quorum, store);
+	struct quorum *quorum = quorum_of(store);
 
 	assert(quorum->n < QUORUM_MEMBERS_MAX);
 	quorum->members[quorum->n++] = member;

@@ -5,6 +5,15 @@
  * Several independent stores as one: a lock is held if a majority of them says so. This is Redlock
  * (https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/#the-redlock-algorithm)
  * with fences. Knows core/store.h only: its members may be of any kind.
+ *
+ * Against what core/store.h says of a single store:
+ *
+ *	ACQUIRE	is never answered UNKNOWN. Whatever it left on members that failed or came too late
+ *		is removed there by the quorum, so a string that was not granted must not be used
+ *		again.
+ *	EXTEND, REPLACE	set the string on members that came back without it, once a majority has it.
+ *	settled	is true of every definite answer: what may still be carried out on single members is
+ *		the quorum's to remove.
  */
 #include "core/clock.h"
 #include "core/store.h"
@@ -12,7 +21,16 @@
 /* What a quorum needs from outside. */
 struct quorum_env {
 	struct clock *clock;
-	/* Have quorum_run() called at due_us, or not at all any more if that is CLOCK_NEVER. */
+	/*
+	 * How long a command may take altogether, at least 1. For one with a ttl it is a fifth of
+	 * that if that is less: who waits for a member that is slow or gone must not lose much of
+	 * the lease.
+	 */
+	int64_t timeout_ms;
+	/*
+	 * Have quorum_run() called at due_us, or not at all if that is CLOCK_NEVER. Later calls
+	 * replace earlier ones.
+	 */
 	void (*arm)(void *arg, int64_t due_us);
 	void *arg;
 };
@@ -33,7 +51,10 @@ struct store_listener *quorum_member_listener(struct store *quorum);
 /* Takes a member over. All of them before the first command; 1 to QUORUM_MEMBERS_MAX. */
 void quorum_add(struct store *quorum, struct store *member);
 
-/* Sends again what is due: strings that a member did not confirm to be gone. */
+/*
+ * Time has passed: gives up on members that did not answer, and sends again what is due. May call
+ * done() of commands.
+ */
 void quorum_run(struct store *quorum);
 
 #endif
