@@ -93,8 +93,26 @@ static const struct {
 	{"rediss://u:secret@h", "TLS"},
 	{"redis-sentinel://h:1/m", "Sentinel"},
 	{"redis-cluster://h:1", "Cluster"},
-	{"redis://u:secret@a redis://b", "several"},
+	{"redis://u:secret@a redis://b:x", "port"},
+	{"redis://u:secret@a redis://b redis://u:secret@A:6379/1", "same server"},
+	{"unix:///p unix:///q unix:///p?db=1", "same server"},
+	{"redis://u:secret@a redis://b local:", "cannot be one of several"},
+	{"redis://a redis-cluster://b:1", "Cluster"},
+	{"redis://a1 redis://a2 redis://a3 redis://a4 redis://a5 redis://a6 redis://a7 redis://a8 "
+	 "redis://a9 redis://b1 redis://b2 redis://b3 redis://b4 redis://b5 redis://b6 redis://b7",
+	 "at most 15"},
 };
+
+START_TEST(several_servers_are_taken)
+	{
+		struct store_settings settings = {
+			.url = xstrdup("redis://u:p@a  redis://a:6380/1\n\tunix:///a redis://b")};
+		char why[256] = "";
+
+		ck_assert_msg(store_settings_check(&settings, why, sizeof(why)), "%s", why);
+		store_settings_deinit(&settings);
+	}
+END_TEST
 
 START_TEST(a_bad_url_is_refused_with_a_reason_and_no_password)
 	{
@@ -174,6 +192,7 @@ int main(void)
 	int failed;
 
 	tcase_add_loop_test(tcase, a_good_url_is_taken_apart, 0, sizeof(good) / sizeof(good[0]));
+	tcase_add_test(tcase, several_servers_are_taken);
 	tcase_add_loop_test(tcase, a_bad_url_is_refused_with_a_reason_and_no_password, 0,
 			    sizeof(bad) / sizeof(bad[0]));
 	tcase_add_test(tcase, a_path_that_no_socket_can_have_is_refused);

@@ -44,3 +44,18 @@ tests_check_store_verbs_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS)
 tests_check_store_verbs_LDADD = tests/libstorebench.la
 tests_check_store_watch_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
 tests_check_store_watch_LDADD = tests/libstorebench.la
+
+quorum_tests = \
+	tests/check_store_majority \
+	tests/check_store_quorum
+check_PROGRAMS += $(quorum_tests)
+TESTS += $(quorum_tests)
+
+tests_check_store_quorum_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_check_store_quorum_LDADD = \
+	daemon/store/libstore.la \
+	daemon/core/libcore.la \
+	daemon/util/libutil.la \
+	$(CHECK_LIBS)
+tests_check_store_majority_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
+tests_check_store_majority_LDADD = tests/libstorebench.la

@@ -125,6 +125,8 @@ struct store_op {
 	 * tries again does so after a random moment.
 	 */
 	bool contested;
+	uint64_t other; /* of HELD ACQUIREs: tells what stands there from other strings; 0 not known
+			 */
 	int64_t pttl_ms; /* of HELD: what is left of the other lock; -1 no expiry, -2 not known */
 	int64_t contenders; /* others that listen on the channel; -1 not known */
 	int64_t receivers;  /* who received the wish of `want`; -1 not known */
@@ -132,6 +134,16 @@ struct store_op {
 			       there */
 	const char *holder; /* of a LOOK that is HELD: what was announced, or NULL */
 };
+
+/* store_op.other of a string, by its first 8 bytes. */
+static inline uint64_t store_other(const char *value)
+{
+	uint64_t other = 0;
+
+	for (int i = 0; i < 8 && value[i]; i++)
+		other = other << 8 | (unsigned char)value[i];
+	return other;
+}
 
 /* What comes over a key's channel, from other daemons only: a store drops what it sent itself. */
 enum store_message {

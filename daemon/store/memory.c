@@ -95,7 +95,7 @@ static struct memory_key *memory_add(struct memory *memory, const char *name)
  * store to the other, and over a restart: the wall clock in microseconds, unless that would not be
  * larger.
  */
-static int64_t memory_next_fence(struct memory *memory, int64_t floor)
+static int64_t memory_next_fence(const struct memory *memory, int64_t floor)
 {
 	struct timespec now;
 	int64_t fence;
@@ -106,7 +106,6 @@ static int64_t memory_next_fence(struct memory *memory, int64_t floor)
 		fence = memory->fence + 1;
 	if (fence <= floor)
 		fence = floor + 1;
-	memory->fence = fence;
 	return fence;
 }
 
@@ -120,6 +119,8 @@ static void memory_put(struct memory *memory, struct memory_key *entry, struct s
 	op->fence_is_new = op->fenced && memory->fence == 0;
 	if (op->fenced)
 		op->fence = memory_next_fence(memory, op->fence_floor);
+	if (op->fenced && !(op->proposed && op->fence_is_new))
+		memory->fence = op->fence;
 	op->contenders = 0;
 	op->status = STORE_OK;
 }
@@ -127,6 +128,7 @@ static void memory_put(struct memory *memory, struct memory_key *entry, struct s
 static void memory_hold(struct store_op *op, const struct memory_key *entry, int64_t now_us)
 {
 	op->status = STORE_HELD;
+	op->other = store_other(entry->value);
 	op->pttl_ms = (entry->expires_us - now_us + 999) / 1000;
 	if (op->want)
 		op->receivers = 0;
@@ -214,6 +216,7 @@ static void memory_answer(struct memory *memory, struct store_op *op, int64_t no
 	op->fence = 0;
 	op->fence_is_new = false;
 	op->contested = false;
+	op->other = 0;
 	op->pttl_ms = -2;
 	op->contenders = -1;
 	op->receivers = -1;

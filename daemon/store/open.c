@@ -11,6 +11,7 @@
 
 #include "store/memory.h"
 #include "store/redis.h"
+#include "store/servers.h"
 #include "store/url.h"
 #include "util/alloc.h"
 
@@ -82,11 +83,8 @@ bool store_settings_check(const struct store_settings *settings, char *why, size
 		snprintf(why, size, "the url is missing");
 		return false;
 	}
-	if (strpbrk(settings->url, " \t\n")) {
-		snprintf(why, size,
-			 "several urls (locking by majority) are not supported yet; give one");
-		return false;
-	}
+	if (servers_are_several(settings->url))
+		return servers_check(settings, why, size);
 	for (size_t i = 0; i < sizeof(unsupported) / sizeof(unsupported[0]); i++) {
 		if (strncmp(settings->url, unsupported[i].start, strlen(unsupported[i].start)) ==
 		    0) {
@@ -107,8 +105,11 @@ struct store *store_open(const struct store_env *env, const struct store_setting
 	struct store *store;
 	struct url url;
 	char why[256];
-	bool good = url_parse(&url, settings->url, why, sizeof(why));
+	bool good;
 
+	if (servers_are_several(settings->url))
+		return servers_open(env, settings, listener);
+	good = url_parse(&url, settings->url, why, sizeof(why));
 	assert(good);
 	(void)good;
 	if (url.scheme == URL_LOCAL)

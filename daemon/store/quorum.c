@@ -88,6 +88,7 @@ struct part {
 	int64_t fence; /* its counter is at least this, if it has one */
 	bool fence_is_new;
 	int64_t pttl_ms;
+	uint64_t other;		 /* of HELD: by whom; 0 not known */
 	char *holder;		 /* owned */
 	struct removal *removal; /* sent after it without waiting for its answer; or NULL */
 };
@@ -540,8 +541,11 @@ static void round_free(struct round *round)
 		claim_free(quorum, claim_find(quorum, round->value));
 	if (round->next_is_dead)
 		claim_free(quorum, claim_find(quorum, round->next));
-	for (unsigned i = 0; i < quorum->n; i++)
+	for (unsigned i = 0; i < quorum->n; i++) {
+		if (round->parts[i].removal)
+			round->parts[i].removal->part = NULL;
 		free(round->parts[i].holder);
+	}
 	TAILQ_REMOVE(round->flushed ? &quorum->rounds : &quorum->submitted, round, entry);
 	store_key_deinit(&round->key);
 	free(round->announce);
@@ -662,6 +666,20 @@ static int64_t time_until_majority_ms(const struct round *round)
 	return n >= need ? times[need - 1] : -2;
 }
 
+/* Do so many say that one and the same other lock stands there? */
+static bool one_other_has_majority(const struct round *round)
+{
+	for (unsigned i = 0; i < round->quorum->n; i++) {
+		unsigned n = 0;
+
+		for (unsigned j = i; round->parts[i].other && j < round->quorum->n; j++)
+			n += round->parts[j].other == round->parts[i].other;
+		if (n >= majority(round->quorum))
+			return true;
+	}
+	return false;
+}
+
 /* ------------------------------------------------------------------ deciding */
 
 static unsigned n_open(const struct round *round)
@@ -765,7 +783,7 @@ static void decide_acquire(struct round *round)
 	} else if (round->n_ok + n_not_ours(round) >= majority(quorum)) {
 		acquire_undo(round);
 		round->op->pttl_ms = time_until_majority_ms(round);
-		round->op->contested = round->n_ok > 0;
+		round->op->contested = !one_other_has_majority(round);
 		round_answer(round, STORE_HELD);
 	}
 }
@@ -932,6 +950,7 @@ static void note_answer(struct round *round, struct part *part)
 		part->fence_is_new = op->fence_is_new;
 	} else if (op->status == STORE_HELD) {
 		part->pttl_ms = op->pttl_ms;
+		part->other = op->other;
 		part->holder = op->holder ? xstrdup(op->holder) : NULL;
 	}
 	claims_note(round, part, round->verb);
@@ -1096,7 +1115,7 @@ static void quorum_submit(struct store *store, struct store_op *op)
 			.ttl_ms = op->ttl_ms,
 			.fenced = op->fenced,
 			.proposed = op->fenced,
-			.plain = op->plain,
+			/* Not plain: that does not say who holds it. */
 			.want = op->want,
 			.fence_floor = op->fence_floor,
 			.announce = round->announce,
@@ -1242,7 +1261,7 @@ static void member_event(struct store_listener *listener, struct store *member,
 /* ------------------------------------------------------------------ birth and end */
 
 /* Answers all that is open, and what the answers cause to be submitted. */
-static void answer_all(struct quorum *quorum, struct round_list *rounds)
+static void answer_all(struct round_list *rounds)
 {
 	struct round *round, *next;
 
@@ -1263,8 +1282,8 @@ static void quorum_free(struct store *store)
 	struct removal *removal;
 
 	quorum->ending = true;
-	answer_all(quorum, &quorum->rounds);
-	answer_all(quorum, &quorum->submitted);
+	answer_all(&quorum->rounds);
+	answer_all(&quorum->submitted);
 	/* They answer what is still busy. */
 	for (unsigned i = 0; i < quorum->n; i++)
 		store_free(quorum->members[i]);
@@ -1275,6 +1294,8 @@ static void quorum_free(struct store *store)
 		claim_free(quorum, quorum->claims);
 	if (quorum->armed_us != CLOCK_NEVER)
 		quorum->env.arm(quorum->env.arg, CLOCK_NEVER);
+	if (quorum->env.closed)
+		quorum->env.closed(quorum->env.arg);
 	timers_deinit(&quorum->timers);
 	free((char *)quorum->store.name);
 	free(quorum);

@@ -32,6 +32,8 @@ struct quorum_env {
 	 * replace earlier ones.
 	 */
 	void (*arm)(void *arg, int64_t due_us);
+	/* The quorum was freed and is done with `arg`; may be NULL. */
+	void (*closed)(void *arg);
 	void *arg;
 };
 

@@ -78,8 +78,11 @@ enum { FENCE_TTL_MS = 7 * 24 * 3600 * 1000, FENCE_TTL_LEASES = 10 };
 	"  fence = string.format('%.0f', fence)\n"                                                 \
 	"end\n"
 
+/* With a negative ttl only if there was a counter before. */
 #define LUA_SET_FENCE(ttl)                                                                         \
-	"if fence ~= 0 then redis.call('SET', KEYS[3], fence, 'PX', " ttl ") end\n"
+	"if fence ~= 0 and (new == 0 or tonumber(" ttl ") > 0) then\n"                             \
+	"  redis.call('SET', KEYS[3], fence, 'PX', math.abs(" ttl "))\n"                           \
+	"end\n"
 
 /* Says something, and leaves the number of receivers in `got`. An ACL may refuse it. */
 #define LUA_PUBLISH(channel, word, id)                                                             \
@@ -109,9 +112,10 @@ static const char *const scripts[N_SCRIPTS] = {
 	[SCRIPT_ACQUIRE] =
 		LUA_NEXT_FENCE("ARGV[3]")
 		"if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then\n"
-		"  if redis.call('GET', KEYS[1]) ~= ARGV[1] then\n"
+		"  local there = redis.call('GET', KEYS[1])\n"
+		"  if there ~= ARGV[1] then\n"
 		LUA_WANT("ARGV[6]", "ARGV[7]")
-		"    return {1, redis.call('PTTL', KEYS[1]), got}\n"
+		"    return {1, redis.call('PTTL', KEYS[1]), got, string.sub(there, 1, 8)}\n"
 		"  end\n"
 		"  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n"
 		"end\n"
@@ -227,7 +231,7 @@ static void script_write_grant(struct resp *out, const struct store_op *op)
 		resp_integer(out, op->fence_floor);
 	else
 		resp_text(out, "");
-	resp_integer(out, script_fence_ttl_ms(op));
+	resp_integer(out, op->proposed ? -script_fence_ttl_ms(op) : script_fence_ttl_ms(op));
 	resp_text(out, op->announce ? op->announce : "");
 }
 
@@ -345,8 +349,11 @@ static bool script_read_held(struct store_op *op, const redisReply *reply)
 		return true;
 	if (!reply_integer(reply, 1, &op->pttl_ms) || !reply_integer(reply, 2, &op->receivers))
 		return false;
-	if (op->verb == STORE_LOOK && reply->elements > 3 &&
-	    reply->element[3]->type == REDIS_REPLY_STRING && reply->element[3]->len > 0)
+	if (reply->elements <= 3 || reply->element[3]->type != REDIS_REPLY_STRING)
+		return true;
+	if (op->verb == STORE_ACQUIRE)
+		op->other = store_other(reply->element[3]->str);
+	else if (reply->element[3]->len > 0)
 		op->holder = reply->element[3]->str;
 	return true;
 }
@@ -375,6 +382,7 @@ bool script_read(struct store_op *op, const redisReply *reply)
 	op->fence = 0;
 	op->fence_is_new = false;
 	op->contested = false;
+	op->other = 0;
 	op->pttl_ms = -2;
 	op->contenders = -1;
 	op->receivers = -1;
