@@ -44,6 +44,7 @@ check              pc  check
 g++                cmd g++
 binutils           cmd nm
 mandoc             cmd mandoc
+python3            cmd python3
 "
 # The version of clang is in the name of what its sanitizers and its fuzzer need.
 case $(. /etc/os-release 2>/dev/null && echo "${VERSION_ID:-}") in
