@@ -540,6 +540,10 @@ const struct conf_row conf_rows[] = {
 	 .help = "user to authenticate as; default: the store's default user"},
 	{MUTEX(store.password_file), .key = "password_file", .type = &type_file, .max = 4096,
 	 .help = "file with the password, read at every connect"},
+	{MUTEX(store.sentinel_username), .key = "sentinel_username", .type = &type_text, .max = 512,
+	 .help = "user to authenticate as to the sentinels"},
+	{MUTEX(store.sentinel_password_file), .key = "sentinel_password_file", .type = &type_file,
+	 .max = 4096, .help = "file with the password for the sentinels, read at every connect"},
 };
 const size_t conf_n_rows = sizeof(conf_rows) / sizeof(conf_rows[0]);
 

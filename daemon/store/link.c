@@ -16,6 +16,7 @@ enum {
 	BACKOFF_FIRST_MS = 20,
 	BACKOFF_MAX_MS = 1000,
 	BACKOFF_LASTING_MS = 2000,
+	WHERE_WAIT_MS = 5, /* until it is asked again where the server is */
 	/* A connection that lasted so long was a good one: begin with short pauses again. */
 	BACKOFF_FORGIVE_US = 1000000,
 	/*
@@ -224,10 +225,14 @@ void link_reconnect(struct link *link)
 
 static void link_connect(struct link *link)
 {
-	const char *why = "its address is not known";
+	const char *why = NULL;
 	const struct conn_address *address = link->setup->class->where(link, &why);
 
 	assert(link->state == LINK_DOWN);
+	if (!address && !why) {
+		link_retry_in(link, WHERE_WAIT_MS);
+		return;
+	}
 	link->state = LINK_CONNECTING;
 	if (address)
 		conn_open(&link->conn, address, link->setup->connect_timeout_ms);

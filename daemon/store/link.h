@@ -32,7 +32,8 @@ struct link_class {
 	void (*done)(struct link *link, struct store_op *op);
 	/*
 	 * Where to connect now; asked at every attempt.
-	 * Return: borrowed until link_deinit() or the next call; NULL and @why: not known.
+	 * Return: borrowed until link_deinit() or the next call; NULL and @why: not known; NULL
+	 * and @why left as it is: it will be in a moment.
 	 */
 	const struct conn_address *(*where)(struct link *link, const char **why);
 	/* It is usable, or is again; link->run_id and link->history say which server's. */

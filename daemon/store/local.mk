@@ -28,6 +28,8 @@ daemon_store_libstore_la_SOURCES = \
 	daemon/store/script.h \
 	daemon/store/server_error.c \
 	daemon/store/server_error.h \
+	daemon/store/sentinel.c \
+	daemon/store/sentinel.h \
 	daemon/store/servers.c \
 	daemon/store/servers.h \
 	daemon/store/url.c \

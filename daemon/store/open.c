@@ -26,7 +26,9 @@ bool store_settings_equal(const struct store_settings *a, const struct store_set
 	       a->connect_timeout_ms == b->connect_timeout_ms &&
 	       a->command_timeout_ms == b->command_timeout_ms &&
 	       strings_equal(a->username, b->username) &&
-	       strings_equal(a->password_file, b->password_file);
+	       strings_equal(a->password_file, b->password_file) &&
+	       strings_equal(a->sentinel_username, b->sentinel_username) &&
+	       strings_equal(a->sentinel_password_file, b->sentinel_password_file);
 }
 
 void store_settings_copy(struct store_settings *to, const struct store_settings *from)
@@ -35,6 +37,9 @@ void store_settings_copy(struct store_settings *to, const struct store_settings 
 	to->url = from->url ? xstrdup(from->url) : NULL;
 	to->username = from->username ? xstrdup(from->username) : NULL;
 	to->password_file = from->password_file ? xstrdup(from->password_file) : NULL;
+	to->sentinel_username = from->sentinel_username ? xstrdup(from->sentinel_username) : NULL;
+	to->sentinel_password_file =
+		from->sentinel_password_file ? xstrdup(from->sentinel_password_file) : NULL;
 }
 
 void store_settings_deinit(struct store_settings *settings)
@@ -44,6 +49,8 @@ void store_settings_deinit(struct store_settings *settings)
 	free(settings->url);
 	free(settings->username);
 	free(settings->password_file);
+	free(settings->sentinel_username);
+	free(settings->sentinel_password_file);
 	*settings = (struct store_settings){0};
 }
 
@@ -52,7 +59,6 @@ static const struct {
 	const char *start, *what;
 } unsupported[] = {
 	{"rediss://", "TLS (rediss://)"},
-	{"redis-sentinel://", "Redis Sentinel (redis-sentinel://)"},
 	{"redis-cluster://", "Redis Cluster (redis-cluster://)"},
 };
 

@@ -18,7 +18,9 @@ struct store_settings {
 	int64_t connect_timeout_ms; /* at least 1 */
 	int64_t command_timeout_ms; /* at least 1 */
 	char *username;
-	char *password_file; /* read at every connect; its last line end does not count */
+	char *password_file;	      /* read at every connect; its last line end does not count */
+	char *sentinel_username;      /* to the sentinels, which have users of their own */
+	char *sentinel_password_file; /* as password_file */
 };
 
 /* Are both for one and the same store? */

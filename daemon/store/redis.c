@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "store/pool.h"
+#include "store/sentinel.h"
 #include "store/url.h"
 #include "store/watch.h"
 #include "util/alloc.h"
@@ -20,6 +21,7 @@ struct redis {
 	struct store_settings settings;
 	struct url url;
 	struct conn_address address;
+	struct sentinel *sentinel; /* says where it is; NULL: at `address` */
 	struct link_setup setup;
 	struct pool pool;
 	struct watcher watcher;
@@ -47,16 +49,28 @@ static struct redis *redis_of_watcher(struct watcher *watcher)
 
 /* ------------------------------------------------------------------ what the connections tell */
 
+static const struct conn_address *redis_where(const struct redis *redis, const char **why)
+{
+	return redis->sentinel ? sentinel_where(redis->sentinel, why) : &redis->address;
+}
+
 static const struct conn_address *redis_link_where(struct link *link, const char **why)
 {
-	(void)why;
-	return &redis_of_link(link)->address;
+	return redis_where(redis_of_link(link), why);
 }
 
 static const struct conn_address *redis_watcher_where(struct watcher *watcher, const char **why)
 {
-	(void)why;
-	return &redis_of_watcher(watcher)->address;
+	return redis_where(redis_of_watcher(watcher), why);
+}
+
+/* The sentinels name another master. */
+static void redis_moved(void *arg)
+{
+	struct redis *redis = arg;
+
+	pool_reconnect(&redis->pool);
+	watcher_reconnect(&redis->watcher);
 }
 
 static void redis_done(struct link *link, struct store_op *op)
@@ -140,6 +154,8 @@ static void redis_down(struct link *link, const char *text, bool lasting)
 {
 	struct redis *redis = redis_of_link(link);
 
+	if (redis->sentinel)
+		sentinel_ask(redis->sentinel);
 	redis->down_told = true;
 	redis_complain(redis, lasting ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, text);
 }
@@ -209,6 +225,8 @@ static void redis_free(struct store *store)
 {
 	struct redis *redis = redis_of(store);
 
+	sentinel_free(redis->sentinel);
+	redis->sentinel = NULL;
 	pool_deinit(&redis->pool);
 	watcher_deinit(&redis->watcher);
 	store_settings_deinit(&redis->settings);
@@ -259,6 +277,19 @@ struct store *redis_open(const struct store_env *env, const struct store_setting
 		.command_timeout_ms = settings->command_timeout_ms,
 		.stats = &redis->store.stats,
 	};
+	if (redis->url.scheme == URL_SENTINEL)
+		redis->sentinel = sentinel_new(&(struct sentinel_setup){
+			.env = env,
+			.url = &redis->url,
+			.login =
+				{
+					.user = redis->settings.sentinel_username,
+					.password_file = redis->settings.sentinel_password_file,
+				},
+			.connect_timeout_ms = settings->connect_timeout_ms,
+			.moved = redis_moved,
+			.arg = redis,
+		});
 	watcher_init(&redis->watcher, redis->env, &redis_watcher_class, &redis->setup.login,
 		     settings->connect_timeout_ms);
 	pool_init(&redis->pool, &redis->setup, settings->pool_size);

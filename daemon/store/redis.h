@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #ifndef REDMUTEXD_STORE_REDIS_H
 #define REDMUTEXD_STORE_REDIS_H
-/* Locks in one Redis server: a pool of links for commands, and a watcher for messages. */
+/*
+ * Locks in one Redis server, or in the one that Sentinel names: a pool of links for commands, and a
+ * watcher for messages.
+ */
 #include "store/open.h"
 
 struct url;

@@ -11,14 +11,20 @@
 
 #include "util/alloc.h"
 
-static const char url_forms[] = "local:, redis://[user:password@]host[:port][/db] or "
-				"unix:///path[?db=n]";
+static const char url_forms[] =
+	"local:, redis://[user:password@]host[:port][/db], "
+	"unix:///path[?db=n], redis-sentinel://host:port,.../master-name or "
+	"redis-cluster://host:port,...";
 
 void url_deinit(struct url *url)
 {
 	free(url->name);
 	free(url->host);
 	free(url->path);
+	for (unsigned i = 0; i < url->n_hosts; i++)
+		free(url->hosts[i].host);
+	free(url->hosts);
+	free(url->master);
 	free(url->user);
 	if (url->password)
 		explicit_bzero(url->password, strlen(url->password));
@@ -98,48 +104,132 @@ malformed:
 	return false;
 }
 
-/* Faults do not show the url: where it is wrong, what looks like a port may be a password. */
-static bool url_parse_redis(struct url *url, const char *text, char *why, size_t size)
+/*
+ * host[:port], an IPv6 address in brackets, all of [text, end). Faults do not show the url: where
+ * it is wrong, what looks like a port may be a password.
+ */
+static bool url_parse_host(const char *text, const char *end, int default_port, char **host,
+			   int *port, char *why, size_t size)
 {
-	const char *end = text + strcspn(text, "/?#"),
-		   *at = memrchr(text, '@', (size_t)(end - text));
-	const char *host = at ? at + 1 : text, *host_end, *tail;
+	const char *host_end, *tail;
 
-	if (at && !url_parse_login(url, text, at, why, size))
-		return false;
-	url->name = xasprintf("redis://%s", host);
-	if (*host == '[') {
-		host_end = memchr(host, ']', (size_t)(end - host));
+	if (*text == '[') {
+		host_end = memchr(text, ']', (size_t)(end - text));
 		if (!host_end) {
 			snprintf(why, size, "the ] after the url's address is missing");
 			return false;
 		}
-		host++;
+		text++;
 		tail = host_end + 1;
 	} else {
-		host_end = host + strcspn(host, ":/?#");
+		host_end = memchr(text, ':', (size_t)(end - text));
+		if (!host_end)
+			host_end = end;
 		tail = host_end;
 	}
-	if (host == host_end) {
-		snprintf(why, size, "the url's host is missing; expected redis://host[:port][/db]");
+	if (text == host_end) {
+		snprintf(why, size, "the url's host is missing; expected host[:port]");
 		return false;
 	}
-	url->host = xstrndup(host, (size_t)(host_end - host));
-	url->port = URL_REDIS_PORT;
+	*port = default_port;
 	if (tail < end)
-		url->port = *tail == ':' ? url_number(tail + 1, end, 65535) : -1;
-	if (url->port < 1) {
+		*port = *tail == ':' ? url_number(tail + 1, end, 65535) : -1;
+	if (*port < 1) {
 		snprintf(why, size,
 			 "the url's port must be a number from 1 to 65535 (an IPv6 address stands "
 			 "in [ ], a password before an @)");
 		return false;
 	}
-	if (*end == '/' && end[1]) {
-		url->db = url_number(end + 1, end + strlen(end), URL_DB_MAX);
-		if (url->db < 0) {
-			snprintf(why, size, "the url's database, after the /, must be a number");
+	*host = xstrndup(text, (size_t)(host_end - text));
+	return true;
+}
+
+/* host[:port],host[:port],... up to end */
+static bool url_parse_hosts(struct url *url, const char *text, const char *end, int default_port,
+			    char *why, size_t size)
+{
+	if (memchr(text, '@', (size_t)(end - text))) {
+		snprintf(why, size,
+			 "user and password do not stand in a url of several servers: give "
+			 "username and password_file");
+		return false;
+	}
+	url->hosts = xcalloc(URL_HOSTS_MAX, sizeof(*url->hosts));
+	for (;;) {
+		const char *comma = memchr(text, ',', (size_t)(end - text));
+		struct url_host *host = &url->hosts[url->n_hosts];
+
+		if (url->n_hosts == URL_HOSTS_MAX) {
+			snprintf(why, size, "the url names more than %d servers", URL_HOSTS_MAX);
 			return false;
 		}
+		if (!url_parse_host(text, comma ? comma : end, default_port, &host->host,
+				    &host->port, why, size))
+			return false;
+		url->n_hosts++;
+		if (!comma)
+			return true;
+		text = comma + 1;
+	}
+}
+
+static bool url_parse_db(struct url *url, const char *text, char *why, size_t size)
+{
+	url->db = url_number(text, text + strlen(text), URL_DB_MAX);
+	if (url->db < 0)
+		snprintf(why, size, "the url's database, after the /, must be a number");
+	return url->db >= 0;
+}
+
+static bool url_parse_sentinel(struct url *url, const char *text, char *why, size_t size)
+{
+	const char *end = text + strcspn(text, "/?#"), *name = end + (*end == '/');
+	size_t len = strcspn(name, "/?#");
+
+	url->name = xasprintf("redis-sentinel://%s", text);
+	if (!url_parse_hosts(url, text, end, URL_SENTINEL_PORT, why, size))
+		return false;
+	if (len == 0 || (name[len] && name[len] != '/')) {
+		snprintf(why, size,
+			 "the master's name is missing; expected "
+			 "redis-sentinel://host:port,host:port/master-name[/db]");
+		return false;
+	}
+	url->master = url_decode(name, name + len);
+	if (!url->master) {
+		snprintf(why, size, "write %%25 for a percent sign in the master's name");
+		return false;
+	}
+	return !name[len] || !name[len + 1] || url_parse_db(url, name + len + 1, why, size);
+}
+
+static bool url_parse_cluster(struct url *url, const char *text, char *why, size_t size)
+{
+	const char *end = text + strcspn(text, "/?#");
+
+	url->name = xasprintf("redis-cluster://%s", text);
+	if (*end && strcmp(end, "/") != 0) {
+		snprintf(why, size,
+			 "nothing may follow the servers of a cluster, which has one "
+			 "database only");
+		return false;
+	}
+	return url_parse_hosts(url, text, end, URL_REDIS_PORT, why, size);
+}
+
+static bool url_parse_redis(struct url *url, const char *text, char *why, size_t size)
+{
+	const char *end = text + strcspn(text, "/?#"),
+		   *at = memrchr(text, '@', (size_t)(end - text));
+	const char *host = at ? at + 1 : text;
+
+	if (at && !url_parse_login(url, text, at, why, size))
+		return false;
+	url->name = xasprintf("redis://%s", host);
+	if (!url_parse_host(host, end, URL_REDIS_PORT, &url->host, &url->port, why, size))
+		return false;
+	if (*end == '/' && end[1]) {
+		return url_parse_db(url, end + 1, why, size);
 	} else if (*end && *end != '/') {
 		snprintf(why, size, "nothing may follow the url's host and port but /db");
 		return false;
@@ -202,6 +292,12 @@ bool url_parse(struct url *url, const char *text, char *why, size_t size)
 	} else if (strncmp(text, "unix://", 7) == 0) {
 		url->scheme = URL_UNIX;
 		good = url_parse_unix(url, text + 7, why, size);
+	} else if (strncmp(text, "redis-sentinel://", 17) == 0) {
+		url->scheme = URL_SENTINEL;
+		good = url_parse_sentinel(url, text + 17, why, size);
+	} else if (strncmp(text, "redis-cluster://", 16) == 0) {
+		url->scheme = URL_CLUSTER;
+		good = url_parse_cluster(url, text + 16, why, size);
 	} else {
 		/* Not shown: it may contain a password, whatever it is. */
 		snprintf(why, size, "the url is of an unknown kind; expected %s", url_forms);

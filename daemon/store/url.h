@@ -6,20 +6,37 @@
 #include <stddef.h>
 
 enum url_scheme {
-	URL_LOCAL, /* local: */
-	URL_REDIS, /* redis://[user:pass@]host[:port][/db] */
-	URL_UNIX,  /* unix:///path[?db=n] */
+	URL_LOCAL,    /* local: */
+	URL_REDIS,    /* redis://[user:pass@]host[:port][/db] */
+	URL_UNIX,     /* unix:///path[?db=n] */
+	URL_SENTINEL, /* redis-sentinel://host:port,host:port/master-name[/db] */
+	URL_CLUSTER,  /* redis-cluster://host:port,host:port */
 };
 
-enum { URL_REDIS_PORT = 6379, URL_PATH_MAX = 107, URL_DB_MAX = 1000000 };
+enum {
+	URL_REDIS_PORT = 6379,
+	URL_SENTINEL_PORT = 26379,
+	URL_HOSTS_MAX = 64,
+	URL_PATH_MAX = 107,
+	URL_DB_MAX = 1000000
+};
+
+/* One of several servers. */
+struct url_host {
+	char *host;
+	int port;
+};
 
 /* Strings are owned, and NULL where the url says nothing. */
 struct url {
 	enum url_scheme scheme;
-	char *name; /* the url without user and password, for people */
-	char *host; /* URL_REDIS: a name or a numeric address, without brackets */
-	int port;   /* URL_REDIS */
-	char *path; /* URL_UNIX */
+	char *name;		/* the url without user and password, for people */
+	char *host;		/* URL_REDIS: a name or a numeric address, without brackets */
+	int port;		/* URL_REDIS */
+	char *path;		/* URL_UNIX */
+	struct url_host *hosts; /* URL_SENTINEL, URL_CLUSTER: at least one */
+	unsigned n_hosts;
+	char *master; /* URL_SENTINEL: what the sentinels call it */
 	int db;
 	char *user;
 	char *password;
