@@ -66,6 +66,10 @@ static void server_exec(const struct redis_server *server, pid_t parent)
 		_exit(127);
 	snprintf(port, sizeof(port), "%d", server->port);
 	argv[n++] = "redis-server";
+	if (*server->config) {
+		argv[n++] = server->config;
+		argv[n++] = "--sentinel";
+	}
 	argv[n++] = "--port";
 	argv[n++] = port;
 	argv[n++] = "--bind";
@@ -136,16 +140,16 @@ static bool server_run(struct redis_server *server)
 	return server_await(server);
 }
 
-void redis_server_start(struct redis_server *server, bool tcp, const char *const *args)
+static void server_make_folder(struct redis_server *server)
 {
 	*server = (struct redis_server){.dir = "/tmp/redmutexd-redis-XXXXXX"};
 	ck_assert_ptr_nonnull(mkdtemp(server->dir));
 	snprintf(server->path, sizeof(server->path), "%s/sock", server->dir);
 	snprintf(server->unix_url, sizeof(server->unix_url), "unix://%s", server->path);
-	for (size_t i = 0; args && args[i]; i++) {
-		ck_assert_uint_lt(i, REDIS_SERVER_ARGS);
-		server->args[i] = strdup(args[i]);
-	}
+}
+
+static void server_start(struct redis_server *server, bool tcp)
+{
 	/* Whoever else looks for a free port may find the same one: then try another. */
 	for (int attempt = 0; attempt < START_ATTEMPTS; attempt++) {
 		server->port = tcp ? free_port() : 0;
@@ -159,7 +163,30 @@ void redis_server_start(struct redis_server *server, bool tcp, const char *const
 	ck_abort_msg("redis-server does not start");
 }
 
-static void server_forget_context(struct redis_server *server)
+void redis_server_start(struct redis_server *server, bool tcp, const char *const *args)
+{
+	server_make_folder(server);
+	for (size_t i = 0; args && args[i]; i++) {
+		ck_assert_uint_lt(i, REDIS_SERVER_ARGS);
+		server->args[i] = strdup(args[i]);
+	}
+	server_start(server, tcp);
+}
+
+void redis_server_start_sentinel(struct redis_server *server)
+{
+	int fd;
+
+	server_make_folder(server);
+	/* A sentinel will not go without a file to keep its state in. */
+	snprintf(server->config, sizeof(server->config), "%s/sentinel.conf", server->dir);
+	fd = open(server->config, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+	server_start(server, true);
+}
+
+void redis_server_hang_up(struct redis_server *server)
 {
 	if (server->context)
 		redisFree(server->context);
@@ -168,7 +195,7 @@ static void server_forget_context(struct redis_server *server)
 
 void redis_server_kill(struct redis_server *server)
 {
-	server_forget_context(server);
+	redis_server_hang_up(server);
 	if (server->pid) {
 		kill(server->pid, SIGKILL);
 		server_reap(server, true);
@@ -230,7 +257,7 @@ static redisReply *server_command(struct redis_server *server, const char *forma
 	if (!server->context || server->context->err) {
 		struct timeval timeout = {.tv_sec = ASK_TIMEOUT_S};
 
-		server_forget_context(server);
+		redis_server_hang_up(server);
 		server->context = redisConnectUnix(server->path);
 		ck_assert(server->context && !server->context->err);
 		redisSetTimeout(server->context, timeout);

@@ -20,6 +20,7 @@ struct redis_server {
 	char unix_url[80]; /* unix:///... */
 	int port;	   /* on 127.0.0.1; 0: none */
 	char tcp_url[40];  /* redis://127.0.0.1:port, or empty */
+	char config[64];   /* a configuration file in the folder; empty: none */
 	char *args[REDIS_SERVER_ARGS];
 	struct redisContext *context; /* of redis_server_ask() */
 };
@@ -33,6 +34,8 @@ bool redis_server_installed(void);
  * @args: more of the command line ("--requirepass", "secret"), up to NULL; or NULL
  */
 void redis_server_start(struct redis_server *server, bool tcp, const char *const *args);
+/* The same, as a sentinel that watches nothing yet, on a free loopback port. */
+void redis_server_start_sentinel(struct redis_server *server);
 /* Ends it, if it runs, and removes its folder. */
 void redis_server_stop(struct redis_server *server);
 
@@ -51,6 +54,8 @@ void redis_server_resume(struct redis_server *server);
  * as "(error) ...", arrays as their members with spaces between. Valid until the next call.
  */
 const char *redis_server_ask(struct redis_server *server, const char *format, ...);
+/* Ends that connection: the next question makes a new one. */
+void redis_server_hang_up(struct redis_server *server);
 /* The answer must be an integer. */
 int64_t redis_server_ask_integer(struct redis_server *server, const char *format, ...);
 

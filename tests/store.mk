@@ -25,6 +25,7 @@ tests_libstorebench_la_SOURCES = \
 store_tests = \
 	tests/check_store_link \
 	tests/check_store_redis \
+	tests/check_store_sentinel \
 	tests/check_store_server \
 	tests/check_store_url \
 	tests/check_store_verbs \
@@ -44,6 +45,8 @@ tests_check_store_verbs_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS)
 tests_check_store_verbs_LDADD = tests/libstorebench.la
 tests_check_store_watch_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
 tests_check_store_watch_LDADD = tests/libstorebench.la
+tests_check_store_sentinel_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
+tests_check_store_sentinel_LDADD = tests/libstorebench.la
 
 quorum_tests = \
 	tests/check_store_majority \
