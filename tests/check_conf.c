@@ -40,6 +40,8 @@ void store_settings_deinit(struct store_settings *settings)
 	free(settings->url);
 	free(settings->username);
 	free(settings->password_file);
+	free(settings->sentinel_username);
+	free(settings->sentinel_password_file);
 }
 
 /* ------------------------------------------------------------------ files and faults */

@@ -91,7 +91,14 @@ static const struct {
 	{"unix:///p?db=", "?db="},
 	{"unix:///p%", "%25"},
 	{"rediss://u:secret@h", "TLS"},
-	{"redis-sentinel://h:1/m", "Sentinel"},
+	{"redis-sentinel://h:1", "master's name"},
+	{"redis-sentinel://h:1/", "master's name"},
+	{"redis-sentinel:///m", "host is missing"},
+	{"redis-sentinel://h:1,/m", "host is missing"},
+	{"redis-sentinel://h:1,g:x/m", "port"},
+	{"redis-sentinel://u:secret@h:1/m", "password_file"},
+	{"redis-sentinel://h:1/m/x", "database"},
+	{"redis://a redis-sentinel://b:1/m", "cannot be one of several"},
 	{"redis-cluster://h:1", "Cluster"},
 	{"redis://u:secret@a redis://b:x", "port"},
 	{"redis://u:secret@a redis://b redis://u:secret@A:6379/1", "same server"},
@@ -102,6 +109,26 @@ static const struct {
 	 "redis://a9 redis://b1 redis://b2 redis://b3 redis://b4 redis://b5 redis://b6 redis://b7",
 	 "at most 15"},
 };
+
+START_TEST(sentinels_are_taken_apart)
+	{
+		struct url url;
+		char why[256] = "";
+
+		ck_assert_msg(url_parse(&url, "redis-sentinel://a:1,[::1],b/my%20master/3", why,
+					sizeof(why)),
+			      "%s", why);
+		ck_assert_uint_eq(url.n_hosts, 3);
+		ck_assert_str_eq(url.hosts[0].host, "a");
+		ck_assert_int_eq(url.hosts[0].port, 1);
+		ck_assert_str_eq(url.hosts[1].host, "::1");
+		ck_assert_int_eq(url.hosts[1].port, URL_SENTINEL_PORT);
+		ck_assert_str_eq(url.hosts[2].host, "b");
+		ck_assert_str_eq(url.master, "my master");
+		ck_assert_int_eq(url.db, 3);
+		url_deinit(&url);
+	}
+END_TEST
 
 START_TEST(several_servers_are_taken)
 	{
@@ -192,6 +219,7 @@ int main(void)
 	int failed;
 
 	tcase_add_loop_test(tcase, a_good_url_is_taken_apart, 0, sizeof(good) / sizeof(good[0]));
+	tcase_add_test(tcase, sentinels_are_taken_apart);
 	tcase_add_test(tcase, several_servers_are_taken);
 	tcase_add_loop_test(tcase, a_bad_url_is_refused_with_a_reason_and_no_password, 0,
 			    sizeof(bad) / sizeof(bad[0]));
