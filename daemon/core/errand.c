@@ -313,8 +313,10 @@ static void extend_done(struct errand *errand)
 		answer_all(errand, OUTCOME_UNLOCK_FAIL);
 		mutex_lose(mutex, LOST_REPLACED);
 	} else {
-		if (op->status == STORE_UNKNOWN)
+		if (op->status == STORE_UNKNOWN) {
 			mutex->prolonged = true;
+			mutex_note_stray(mutex, op->ttl_ms);
+		}
 		answer_all(errand, OUTCOME_UNAVAILABLE);
 	}
 	errand_free(errand);

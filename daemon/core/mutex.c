@@ -370,6 +370,7 @@ void mutex_drop_value(struct mutex *mutex, bool gone)
 	mutex->value_slot = 0;
 	mutex->value[0] = '\0';
 	mutex->doubtful = mutex->prolonged = false;
+	mutex->stray_ttl_ms = 0;
 	mutex->settling = false;
 	mutex->generation++;
 }
@@ -741,6 +742,7 @@ static void acquire_done(struct mutex *mutex)
 			return;
 		}
 		mutex->settling = true;
+		mutex_note_stray(mutex, op->ttl_ms);
 		mutex->doubtful = true;
 		mutex->doubtful_us = mutex_now_us(mutex);
 		/* Whoever may stand there by now: its time is counted from here at the latest. */
@@ -811,8 +813,10 @@ static void replace_done(struct mutex *mutex)
 		note_trouble(mutex, op);
 		answer_release(mutex, OUTCOME_UNAVAILABLE);
 		store_failed(mutex);
-		if (op->status == STORE_UNKNOWN)
+		if (op->status == STORE_UNKNOWN) {
 			mutex->settling = mutex->prolonged = true;
+			mutex_note_stray(mutex, op->ttl_ms);
+		}
 		if (!mutex->settling) {
 			/* The old string still stands: give it back, whoever waits. */
 			drop_next_value(mutex);
@@ -871,8 +875,17 @@ static void release_done(struct mutex *mutex)
 	}
 }
 
+void mutex_note_stray(struct mutex *mutex, int64_t ttl_ms)
+{
+	if (!mutex->stray_ttl_ms || ttl_ms < mutex->stray_ttl_ms)
+		mutex->stray_ttl_ms = ttl_ms;
+	mutex->stray_us = mutex_now_us(mutex);
+}
+
 void mutex_note_settled(struct mutex *mutex, const struct store_op *op, int64_t sent_us)
 {
+	if (op->settled && table_trusts_settled(mutex->table) && sent_us >= mutex->stray_us)
+		mutex->stray_ttl_ms = 0;
 	if (((op->settled && table_trusts_settled(mutex->table)) ||
 	     CORE_FAULT(unsettled_trusted)) &&
 	    sent_us >= mutex->doubtful_us)

@@ -73,6 +73,12 @@ struct mutex {
 	int64_t doubtful_us; /* since then: only a later command's answer can settle it */
 	bool prolonged;	     /* the key may outlive its lease: an extension is unanswered or was cut
 				short */
+	/*
+	 * The shortest time that a command asked for whose fate is unknown and which may run yet:
+	 * whenever that is, the key stands for so long from then on, and perhaps no longer. 0: none
+	 */
+	int64_t stray_ttl_ms;
+	int64_t stray_us;    /* since then, see doubtful_us */
 	uint32_t generation; /* of value and holder: answers about an earlier one don't count */
 
 	/* The one command that changes who holds: ACQUIRE, REPLACE, RELEASE. */
@@ -185,6 +191,8 @@ int64_t mutex_now_us(const struct mutex *mutex);
 void mutex_set_state(struct mutex *mutex, enum mutex_state state);
 /* An answer came to a command submitted at sent_us: see store_op.settled. */
 void mutex_note_settled(struct mutex *mutex, const struct store_op *op, int64_t sent_us);
+/* Nobody knows what became of a command that gives the key ttl_ms. */
+void mutex_note_stray(struct mutex *mutex, int64_t ttl_ms);
 /* Its lock, or the lease of that, has changed. */
 void mutex_journal_lock(struct mutex *mutex);
 /* Is this where it stands at present? */

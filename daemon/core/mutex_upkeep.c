@@ -204,6 +204,8 @@ void mutex_prolonged(struct mutex *mutex, int64_t sent_us, int64_t ttl_us, int64
 	mutex->prolonged = false;
 	mutex->lease = lease_make(sent_us, ttl_us);
 	cap_by_pending(mutex);
+	if (mutex->stray_ttl_ms)
+		cap_by(mutex, sent_us, mutex->stray_ttl_ms);
 	if (holder_ttl_us) {
 		/* Inside a claim he may have been given more since this was sent. */
 		const struct lease lease = lease_make(sent_us, holder_ttl_us);
@@ -248,8 +250,10 @@ void mutex_upkeep_done(struct store_op *op)
 		mutex_lose(mutex, LOST_REPLACED);
 		break;
 	case STORE_UNKNOWN:
-		if (op->verb == STORE_EXTEND)
+		if (op->verb == STORE_EXTEND) {
 			mutex->prolonged = true;
+			mutex_note_stray(mutex, op->ttl_ms);
+		}
 		/* fall through */
 	case STORE_REFUSED:
 		mutex->upkeep_retry_us =
