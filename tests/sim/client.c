@@ -97,11 +97,10 @@ static void hand_over(struct sim_ask *ask, enum ask_kind kind)
 	ask->ask.kind = kind;
 	oracle_asked(ask);
 	if (kind == ASK_RELEASE && (hold = oracle_find(ask->daemon->world, ask->ask.string))) {
-		bool known_here = hold->daemon == ask->daemon && hold->known;
-
-		oracle_end(hold);
-		if (known_here)
-			oracle_forget(hold);
+		if (hold->daemon == ask->daemon)
+			oracle_end_and_forget(hold);
+		else
+			oracle_end(hold);
 	}
 	ask->client->n_asks++;
 	TAILQ_INSERT_TAIL(&ask->daemon->asks, ask, entry);
@@ -267,8 +266,7 @@ static void reaped(struct world *world, struct event *event)
 			continue;
 		client_forget_hold(client, hold);
 		if (hold->kind == HOLDER_CONNECTION) {
-			oracle_end(hold);
-			oracle_forget(hold);
+			oracle_end_and_forget(hold);
 		} else {
 			hold->client = NULL;
 			hold->lock = NULL;
@@ -296,9 +294,7 @@ static void process_ends(struct world *world, struct event *event)
 		next = TAILQ_NEXT(hold, daemon_entry);
 		if (hold->owner != client || hold->kind != HOLDER_PID)
 			continue;
-		oracle_end(hold);
-		if (hold->known)
-			oracle_forget(hold);
+		oracle_end_and_forget(hold);
 	}
 	client->process_alive = false;
 	if (!daemon->up)

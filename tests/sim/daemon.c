@@ -235,7 +235,7 @@ void daemon_turn(struct daemon *daemon)
 		event->run(world, event);
 	}
 	for (unsigned i = 0;
-	     table_deliver(daemon->table) | store_flush(sim_store_base(daemon->store)); i++) {
+	     table_deliver(daemon->table) + store_flush(sim_store_base(daemon->store)); i++) {
 		if (i > 1000)
 			world_fail(world, "d%d: one turn has no end", daemon->index);
 	}

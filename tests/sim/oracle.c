@@ -124,6 +124,15 @@ void oracle_forget(struct hold *hold)
 		hold_free(hold);
 }
 
+void oracle_end_and_forget(struct hold *hold)
+{
+	bool known = hold->known;
+
+	oracle_end(hold);
+	if (known)
+		oracle_forget(hold);
+}
+
 static void check_exclusion(struct hold *hold)
 {
 	struct world *world = hold->daemon->world;
@@ -368,10 +377,7 @@ void oracle_lost(struct daemon *daemon, const struct lock *lock, enum lost_reaso
 		if (!daemon->stopping)
 			world_fail(world, "d%d: does not stop, but tells so", daemon->index);
 	}
-	oracle_end(hold);
-	hold = oracle_find(world, lock->string);
-	if (hold)
-		oracle_forget(hold);
+	oracle_end_and_forget(hold);
 }
 
 void oracle_expiring(struct daemon *daemon, const struct lock *lock, int64_t left_ms)
@@ -418,10 +424,8 @@ void oracle_leases(struct daemon *daemon, bool end_of_turn)
 		if (!hold->known)
 			continue;
 		if (!hold->lock) {
-			if (end_of_turn && is_gone_quietly(hold)) {
-				oracle_end(hold);
-				oracle_forget(hold);
-			}
+			if (end_of_turn && is_gone_quietly(hold))
+				oracle_end_and_forget(hold);
 			continue;
 		}
 		if (end_of_turn && hold->lock->lease.end_us >= 0) {

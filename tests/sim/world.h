@@ -377,10 +377,12 @@ struct hold *oracle_adopted(struct daemon *daemon, const struct lock *lock, int 
 			    const char *value);
 void oracle_answered(struct sim_ask *ask);
 void oracle_asked(struct sim_ask *ask);
-/* Its holder has given it up, or is told that it is over. */
+/* Its holder has given it up, or is told that it is over. Frees it if no daemon knows it. */
 void oracle_end(struct hold *hold);
 /* Its daemon has no struct lock for it any more. */
 void oracle_forget(struct hold *hold);
+/* Both, where it is known. */
+void oracle_end_and_forget(struct hold *hold);
 struct hold *oracle_find(struct world *world, const char *string);
 void oracle_lost(struct daemon *daemon, const struct lock *lock, enum lost_reason reason);
 void oracle_expiring(struct daemon *daemon, const struct lock *lock, int64_t left_ms);
