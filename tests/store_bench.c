@@ -5,6 +5,7 @@
 #include "store_bench.h"
 
 #include <check.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +58,7 @@ static void bench_env_turn(void *arg)
 
 void bench_init(struct bench *bench)
 {
+	signal(SIGPIPE, SIG_IGN); /* as the daemon does */
 	*bench = (struct bench){0};
 	bench->base = event_base_new();
 	bench->clock.now_us = bench_now_us;

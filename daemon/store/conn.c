@@ -6,24 +6,20 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "store/tls.h"
 #include "util/alloc.h"
 
-enum {
-	READ_SIZE = 65536,
-	/* A peer that is gone without a word is noticed after 15 + 3 * 5 s, also when idle. */
-	KEEPALIVE_IDLE_S = 15,
-	KEEPALIVE_INTERVAL_S = 5,
-	KEEPALIVE_COUNT = 3,
-};
+enum { ADDRESS_SIZE = 64 }; /* of the longest IPv6 address with its interface */
 
 static void conn_read_cb(evutil_socket_t fd, short what, void *arg);
 static void conn_write_cb(evutil_socket_t fd, short what, void *arg);
@@ -49,7 +45,7 @@ static void conn_resolved(struct resolver *resolver, struct addrinfo *list, cons
 
 void conn_init(struct conn *conn, const struct store_env *env, const struct conn_class *class)
 {
-	*conn = (struct conn){.class = class, .env = env, .fd = -1};
+	*conn = (struct conn){.class = class, .env = env};
 	resolver_init(&conn->resolver, env, conn_resolved);
 	event_assign(&conn->timer, env->base, -1, 0, conn_timer_cb, conn);
 }
@@ -61,32 +57,38 @@ void conn_deinit(struct conn *conn)
 	resp_deinit(&conn->out);
 }
 
-static void conn_close_fd(struct conn *conn)
+static void conn_free_context(struct conn *conn)
 {
 	/* TCP: send a reset, and nothing more of what the kernel still keeps for later. */
 	static const struct linger abortive = {.l_onoff = 1, .l_linger = 0};
 
-	if (conn->fd < 0)
+	if (!conn->context)
 		return;
-	event_del(&conn->read_event);
-	event_del(&conn->write_event);
-	setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &abortive, sizeof(abortive));
-	close(conn->fd);
-	conn->fd = -1;
+	if (event_initialized(&conn->read_event)) {
+		event_del(&conn->read_event);
+		event_del(&conn->write_event);
+	}
+	if (conn->context->fd >= 0)
+		setsockopt(conn->context->fd, SOL_SOCKET, SO_LINGER, &abortive, sizeof(abortive));
+	tls_end(conn->session);
+	conn->session = NULL;
+	redisFree(conn->context);
+	conn->context = NULL;
 }
 
 void conn_close(struct conn *conn)
 {
-	conn_close_fd(conn);
+	conn_free_context(conn);
 	event_del(&conn->timer);
 	resolver_cancel(&conn->resolver);
 	if (conn->addresses)
 		freeaddrinfo(conn->addresses);
 	conn->addresses = conn->next_address = NULL;
-	if (conn->reader)
-		redisReaderFree(conn->reader);
-	conn->reader = NULL;
+	free(conn->host);
+	conn->host = NULL;
+	conn->tls = NULL;
 	resp_clear(&conn->out);
+	conn->unsent = false;
 	conn->state = CONN_CLOSED;
 	conn->generation++;
 }
@@ -103,40 +105,94 @@ void conn_fail(struct conn *conn, const char *format, ...)
 	conn->class->closed(conn, conn->why);
 }
 
+/* What hiredis says of a connection's end, or a handshake's. */
+static void conn_fail_by_context(struct conn *conn)
+{
+	const redisContext *context = conn->context;
+	char why[sizeof(conn->why)];
+
+	if (conn->session && tls_failure(conn->session, why, sizeof(why), &conn->lasting))
+		conn_fail(conn, "%s", why);
+	else if (context->err == REDIS_ERR_EOF)
+		conn_fail(conn, "the server closed the connection");
+	else if (context->err == REDIS_ERR_PROTOCOL)
+		conn_fail(conn, "this is no Redis: %s", context->errstr);
+	else
+		conn_fail(conn, "%s", context->errstr);
+}
+
 /* ------------------------------------------------------------------ connecting */
 
 static void conn_set_open(struct conn *conn)
 {
 	conn->state = CONN_OPEN;
-	conn->reader = redisReaderCreate();
-	if (!conn->reader) {
-		conn_fail(conn, "%s", strerror(ENOMEM));
-		return;
-	}
 	event_add(&conn->read_event, NULL);
 	conn->class->opened(conn);
 }
 
-/* Return: 0 when it is connected, EINPROGRESS, or why not. */
-static int conn_connect(struct conn *conn, const struct sockaddr *address, socklen_t len)
+/* The handshake goes on, until it wants to read or write what it can't yet. */
+static void conn_secure(struct conn *conn)
 {
-	int on = 1, idle = KEEPALIVE_IDLE_S, interval = KEEPALIVE_INTERVAL_S,
-	    count = KEEPALIVE_COUNT;
-
-	conn->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (conn->fd < 0)
-		return errno;
-	event_assign(&conn->read_event, conn->env->base, conn->fd, EV_READ | EV_PERSIST,
-		     conn_read_cb, conn);
-	event_assign(&conn->write_event, conn->env->base, conn->fd, EV_WRITE, conn_write_cb, conn);
-	if (address->sa_family != AF_UNIX) {
-		setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-		setsockopt(conn->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-		setsockopt(conn->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
-		setsockopt(conn->fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
-		setsockopt(conn->fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+	switch (tls_handshake(conn->session)) {
+	case TLS_DONE:
+		event_del(&conn->read_event);
+		event_del(&conn->write_event);
+		conn_set_open(conn);
+		break;
+	case TLS_WANTS_READ:
+		event_add(&conn->read_event, NULL);
+		break;
+	case TLS_WANTS_WRITE:
+		event_add(&conn->write_event, NULL);
+		break;
+	case TLS_FAILED:
+		conn_fail_by_context(conn);
+		break;
 	}
-	return connect(conn->fd, address, len) == 0 ? 0 : errno;
+}
+
+/* The socket is connected. */
+static void conn_connected(struct conn *conn)
+{
+	char why[sizeof(conn->why)];
+
+	if (!conn->tls) {
+		conn_set_open(conn);
+		return;
+	}
+	conn->state = CONN_SECURING;
+	conn->session = tls_begin(conn->tls, conn->context, conn->host, why, sizeof(why));
+	if (conn->session) {
+		conn_secure(conn);
+	} else {
+		conn->lasting = true;
+		conn_fail(conn, "%s", why);
+	}
+}
+
+/* Takes what hiredis made of an attempt to connect. Return: 0, or why it is none. */
+static int conn_take_context(struct conn *conn, redisContext *context)
+{
+	int error = context && context->err ? errno : 0, on = 1;
+
+	if (!context)
+		return ENOMEM;
+	conn->context = context;
+	if (context->err)
+		return error ? error : EIO;
+	/* None of the versions that are about does so by itself. */
+	if (fcntl(context->fd, F_SETFD, FD_CLOEXEC) < 0)
+		return errno;
+	event_assign(&conn->read_event, conn->env->base, context->fd, EV_READ | EV_PERSIST,
+		     conn_read_cb, conn);
+	event_assign(&conn->write_event, conn->env->base, context->fd, EV_WRITE, conn_write_cb,
+		     conn);
+	if (context->connection_type == REDIS_CONN_TCP) {
+		setsockopt(context->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+		/* A peer that is gone without a word is noticed after 15 + 3 * 5 s, also idle. */
+		redisEnableKeepAlive(context);
+	}
+	return 0;
 }
 
 /* Tries the host's addresses one after the other. @error: why the one before did not do. */
@@ -145,35 +201,44 @@ static void conn_connect_next(struct conn *conn, int error)
 	conn->state = CONN_CONNECTING;
 	while (conn->next_address) {
 		const struct addrinfo *address = conn->next_address;
+		char number[ADDRESS_SIZE], port[8];
 
 		conn->next_address = address->ai_next;
-		error = conn_connect(conn, address->ai_addr, address->ai_addrlen);
-		if (error == 0) {
-			conn_set_open(conn);
-			return;
+		if (getnameinfo(address->ai_addr, address->ai_addrlen, number, sizeof(number), port,
+				sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+			error = EAFNOSUPPORT;
+			continue;
 		}
-		if (error == EINPROGRESS) {
+		errno = 0;
+		error = conn_take_context(conn, redisConnectNonBlock(number, atoi(port)));
+		if (error == 0) {
 			event_add(&conn->write_event, NULL);
 			return;
 		}
-		conn_close_fd(conn);
+		conn_free_context(conn);
 	}
 	conn_fail(conn, "%s", strerror(error));
 }
 
 static void conn_connect_unix(struct conn *conn, const char *path)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct sockaddr_storage peer;
+	socklen_t len = sizeof(peer);
 	int error;
 
-	assert(strlen(path) < sizeof(address.sun_path));
-	strcpy(address.sun_path, path);
 	conn->state = CONN_CONNECTING;
-	error = conn_connect(conn, (struct sockaddr *)&address, sizeof(address));
+	errno = 0;
+	error = conn_take_context(conn, redisConnectUnixNonBlock(path));
+	/*
+	 * A Unix socket is connected at once or not at all; hiredis 1.x takes a full backlog for a
+	 * connection on its way.
+	 */
+	if (!error && getpeername(conn->context->fd, (struct sockaddr *)&peer, &len) < 0)
+		error = errno == ENOTCONN ? EAGAIN : errno;
 	if (error)
 		conn_fail(conn, "%s", strerror(error));
 	else
-		conn_set_open(conn);
+		conn_connected(conn);
 }
 
 void conn_open(struct conn *conn, const struct conn_address *address, int64_t timeout_ms)
@@ -182,7 +247,9 @@ void conn_open(struct conn *conn, const struct conn_address *address, int64_t ti
 
 	assert(conn->state == CONN_CLOSED);
 	conn->timeout_ms = timeout_ms;
-	conn->established = false;
+	conn->established = conn->lasting = false;
+	conn->tls = address->tls;
+	conn->host = address->tls ? xstrdup(address->host) : NULL;
 	event_add(&conn->timer, &timeout);
 	if (address->path) {
 		conn_connect_unix(conn, address->path);
@@ -217,6 +284,9 @@ static void conn_timer_cb(evutil_socket_t fd, short what, void *arg)
 		conn->skip++;
 		conn_fail(conn, "no connection within %lld ms", ms);
 		break;
+	case CONN_SECURING:
+		conn_fail(conn, "connected, but no TLS within %lld ms", ms);
+		break;
 	case CONN_OPEN:
 		/* It may have been this process that was held up. */
 		generation = conn->generation;
@@ -233,29 +303,32 @@ static void conn_timer_cb(evutil_socket_t fd, short what, void *arg)
 
 void conn_flush(struct conn *conn)
 {
-	ssize_t n;
 	unsigned generation = conn->generation;
+	int done = 0;
 
-	if (conn->state != CONN_OPEN || resp_len(&conn->out) == 0 ||
-	    event_pending(&conn->write_event, EV_WRITE, NULL))
+	if (conn->state != CONN_OPEN || event_pending(&conn->write_event, EV_WRITE, NULL))
 		return;
-	conn->n_writes++;
-	do
-		n = send(conn->fd, conn->out.data + conn->out.start, resp_len(&conn->out),
-			 MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
-	if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
-		int error = errno;
-
-		/* The server may have answered before it left. */
-		conn_poll(conn);
-		if (generation == conn->generation)
-			conn_fail(conn, "%s", strerror(error));
+	if (resp_len(&conn->out) > 0) {
+		if (redisAppendFormattedCommand(conn->context, conn->out.data + conn->out.start,
+						resp_len(&conn->out)) != REDIS_OK) {
+			conn_fail_by_context(conn);
+			return;
+		}
+		resp_consume(&conn->out, resp_len(&conn->out));
+	} else if (!conn->unsent) {
 		return;
 	}
-	if (n > 0)
-		resp_consume(&conn->out, (size_t)n);
-	if (resp_len(&conn->out) > 0)
+	conn->n_writes++;
+	tls_prepare(conn->session);
+	if (redisBufferWrite(conn->context, &done) != REDIS_OK) {
+		/* The server may have answered before it left: why it did, perhaps. */
+		conn_poll(conn);
+		if (generation == conn->generation)
+			conn_fail_by_context(conn);
+		return;
+	}
+	conn->unsent = !done;
+	if (conn->unsent)
 		event_add(&conn->write_event, NULL);
 }
 
@@ -271,40 +344,38 @@ static void conn_write_cb(evutil_socket_t fd, short what, void *arg)
 		conn_flush(conn);
 		return;
 	}
+	if (conn->state == CONN_SECURING) {
+		conn_secure(conn);
+		return;
+	}
 	getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
 	if (error) {
-		conn_close_fd(conn);
+		conn_free_context(conn);
 		conn_connect_next(conn, error);
 	} else {
-		conn_set_open(conn);
+		conn_connected(conn);
 	}
 }
 
 /* Return: whether there may be more to read. */
 static bool conn_read(struct conn *conn)
 {
-	static char bytes[READ_SIZE];
 	unsigned generation = conn->generation;
+	redisContext *context = conn->context;
+	size_t before = context->reader->len;
+	bool any;
 	void *reply;
-	ssize_t n;
 
-	do
-		n = recv(conn->fd, bytes, sizeof(bytes), 0);
-	while (n < 0 && errno == EINTR);
-	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-		return false;
-	if (n <= 0) {
-		conn_fail(conn, "%s", n < 0 ? strerror(errno) : "the server closed the connection");
+	tls_prepare(conn->session);
+	if (redisBufferRead(context) != REDIS_OK) {
+		conn_fail_by_context(conn);
 		return false;
 	}
-	if (redisReaderFeed(conn->reader, bytes, (size_t)n) != REDIS_OK) {
-		conn_fail(conn, "%s", conn->reader->errstr);
-		return false;
-	}
-	/* The reader is gone as soon as the generation is another. */
-	while (generation == conn->generation) {
-		if (redisReaderGetReply(conn->reader, &reply) != REDIS_OK) {
-			conn_fail(conn, "this is no Redis: %s", conn->reader->errstr);
+	any = context->reader->len != before;
+	/* The context is gone as soon as the generation is another. */
+	while (any && generation == conn->generation) {
+		if (redisGetReplyFromReader(context, &reply) != REDIS_OK) {
+			conn_fail_by_context(conn);
 			return false;
 		}
 		if (!reply)
@@ -326,11 +397,21 @@ void conn_poll(struct conn *conn)
 static void conn_read_cb(evutil_socket_t fd, short what, void *arg)
 {
 	struct conn *conn = arg;
+	unsigned generation = conn->generation;
+	bool more;
 
 	(void)fd;
 	(void)what;
 	store_env_turn(conn->env);
-	/* One read only: the loop comes back when there is more, after the others had their turn.
+	if (conn->state == CONN_SECURING) {
+		conn_secure(conn);
+		return;
+	}
+	/*
+	 * One read only: the loop comes back when there is more, after the others had their turn.
+	 * But of what is decrypted already it knows nothing.
 	 */
-	conn_read(conn);
+	do
+		more = conn_read(conn);
+	while (more && generation == conn->generation && tls_pending(conn->session));
 }

@@ -5,10 +5,14 @@
  * One connection to one Redis server: connecting, bytes out, replies in. Knows nothing of what is
  * said over it; link.h and watch.h do.
  *
- * Of hiredis only the parser is used. Its asynchronous half would own the socket, the buffers and
- * the queue of what is in flight, by rules that differ between the versions that are about; here
- * they are needed in our own hands: one write a turn, no blocking look-up of names, a deadline for
- * every answer, and to know what was written when a connection ends.
+ * It is a non-blocking redisContext of hiredis, which owns the socket, the encryption (tls.h) and
+ * the parser, driven by libevent's events on its descriptor. hiredis' own asynchronous half is not
+ * used: it would own the queue of what is in flight too, by rules that differ between the versions
+ * that are about; here it is needed in our own hands: one write a turn, a deadline for every
+ * answer, and to know what was written when a connection ends. And hiredis is never given a host's
+ * name, only addresses: it would look it up right there, and hold up the loop.
+ *
+ * hiredis writes so that SIGPIPE may be raised: the process has to ignore it.
  */
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -21,12 +25,15 @@
 #include "store/resp.h"
 
 struct conn;
+struct tls;
+struct tls_session;
 
 /* Where a server listens: a Unix socket's path, or a host (name or number) and a port. */
 struct conn_address {
 	const char *path; /* NULL: TCP */
 	const char *host;
 	int port;
+	struct tls *tls; /* encrypt by these rules; outlives the conn; NULL: plain */
 };
 
 /* What its owner hears. Each may call conn_close() and what else there is, but conn_deinit(). */
@@ -35,27 +42,37 @@ struct conn_class {
 	void (*opened)(struct conn *conn);
 	/* One reply, which is freed when this returns. */
 	void (*reply)(struct conn *conn, const redisReply *reply);
-	/* It ended by itself, or never began; nothing is open any more. */
+	/* It ended by itself, or never began; nothing is open any more. See conn->lasting. */
 	void (*closed)(struct conn *conn, const char *why);
 };
 
-enum conn_state { CONN_CLOSED, CONN_RESOLVING, CONN_CONNECTING, CONN_OPEN };
+enum conn_state {
+	CONN_CLOSED,
+	CONN_RESOLVING,
+	CONN_CONNECTING,
+	CONN_SECURING, /* the handshake of TLS is under way */
+	CONN_OPEN,
+};
 
 struct conn {
 	const struct conn_class *class;
 	const struct store_env *env;
 	enum conn_state state;
-	int fd;
-	unsigned generation; /* counts openings, to notice an end from below */
-	bool established;    /* the owner is content: no connect timeout any more */
+	redisContext *context; /* NULL while there is no socket */
+	struct tls *tls;
+	struct tls_session *session; /* part of the context; NULL: plain, or not there yet */
+	char *host;		     /* whose certificate is expected; owned, NULL: plain */
+	unsigned generation;	     /* counts openings, to notice an end from below */
+	bool established;	     /* the owner is content: no connect timeout any more */
 	int64_t timeout_ms;
 	struct resolver resolver;
 	struct addrinfo *addresses, *next_address; /* of the host; owned */
 	unsigned skip;				   /* begin with a later one: the first hung */
 	struct event read_event, write_event, timer;
-	redisReader *reader;
 	struct resp out;   /* the owner appends to it and calls conn_flush() */
+	bool unsent;	   /* the context has bytes that the kernel did not take yet */
 	uint64_t n_writes; /* calls of write(2), for the tests */
+	bool lasting;	   /* for closed(): trying again will not help */
 	char why[256];
 };
 

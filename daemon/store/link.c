@@ -692,7 +692,7 @@ static void link_reply(struct conn *conn, const redisReply *reply)
 
 static void link_closed(struct conn *conn, const char *why)
 {
-	link_set_down(link_of(conn), why, false);
+	link_set_down(link_of(conn), why, conn->lasting);
 }
 
 static const struct conn_class link_conn_class = {

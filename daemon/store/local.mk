@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 noinst_LTLIBRARIES += daemon/store/libstore.la
-daemon_store_libstore_la_CFLAGS = $(AM_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
+daemon_store_libstore_la_CFLAGS = $(AM_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS) $(TLS_CFLAGS)
 # Names are looked up in threads.
-daemon_store_libstore_la_LIBADD = $(LIBEVENT_LIBS) $(HIREDIS_LIBS) -lpthread
+daemon_store_libstore_la_LIBADD = $(LIBEVENT_LIBS) $(TLS_LIBS) $(HIREDIS_LIBS) -lpthread
 daemon_store_libstore_la_SOURCES = \
 	daemon/store/conn.c \
 	daemon/store/conn.h \
@@ -32,7 +32,13 @@ daemon_store_libstore_la_SOURCES = \
 	daemon/store/sentinel.h \
 	daemon/store/servers.c \
 	daemon/store/servers.h \
+	daemon/store/tls.h \
 	daemon/store/url.c \
 	daemon/store/url.h \
 	daemon/store/watch.c \
 	daemon/store/watch.h
+if HAVE_TLS
+daemon_store_libstore_la_SOURCES += daemon/store/tls.c
+else
+daemon_store_libstore_la_SOURCES += daemon/store/tls_none.c
+endif

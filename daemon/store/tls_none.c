@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/* TLS for connections, in a build that has none. */
+#include "config.h"
+
+#include <assert.h>
+
+#include "store/tls.h"
+
+bool tls_supported(void)
+{
+	return false;
+}
+
+/* Settings that ask for TLS are refused, so nobody gets here. */
+struct tls *tls_new(const char *ca, const char *cert, const char *key, const char *server_name)
+{
+	(void)ca;
+	(void)cert;
+	(void)key;
+	(void)server_name;
+	assert(false);
+	return NULL;
+}
+
+void tls_free(struct tls *tls)
+{
+	assert(!tls);
+	(void)tls;
+}
+
+struct tls_session *tls_begin(struct tls *tls, redisContext *context, const char *host, char *why,
+			      size_t size)
+{
+	(void)tls;
+	(void)context;
+	(void)host;
+	(void)why;
+	(void)size;
+	assert(false);
+	return NULL;
+}
+
+void tls_end(struct tls_session *session)
+{
+	(void)session;
+}
+
+enum tls_progress tls_handshake(struct tls_session *session)
+{
+	(void)session;
+	assert(false);
+	return TLS_FAILED;
+}
+
+void tls_prepare(struct tls_session *session)
+{
+	(void)session;
+}
+
+bool tls_pending(const struct tls_session *session)
+{
+	(void)session;
+	return false;
+}
+
+bool tls_failure(const struct tls_session *session, char *why, size_t size, bool *lasting)
+{
+	(void)session;
+	(void)why;
+	(void)size;
+	(void)lasting;
+	return false;
+}
