@@ -2,7 +2,10 @@
 # The sample goes to the examples always, and into place only where there is no configuration yet:
 # that one belongs to who runs the host. The same reason keeps `make uninstall` off it once changed.
 examplesdir = $(docdir)/examples
-dist_examples_DATA = etc/redmutexd.ini
+dist_examples_DATA = \
+	etc/redmutexd-alerts.yml \
+	etc/redmutexd-dashboard.json \
+	etc/redmutexd.ini
 
 install-data-hook:
 	$(MKDIR_P) $(DESTDIR)$(sysconfdir)

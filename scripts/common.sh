@@ -28,7 +28,7 @@ autoconf           cmd autoreconf
 automake           cmd automake
 libtool            cmd libtoolize
 pkg-config         cmd pkg-config
-libevent-dev       pc  libevent_core
+libevent-dev       pc  libevent_extra
 libhiredis-dev     pc  hiredis
 libinih-dev        pc  inih
 uthash-dev         hdr uthash.h

@@ -129,6 +129,12 @@ static const struct {
 	/* values, at the top */
 	{"[redmutexd]\nsocket_mode = 888\n",
 	 "r.ini:2: socket_mode: expected a file mode from 0000 to 0777, got \"888\"\n"},
+	{"[redmutexd]\nmetrics_listen = localhost:9121\n",
+	 "r.ini:2: metrics_listen: expected an address such as 127.0.0.1:9121 or [::1]:9121, the "
+	 "path of a socket, or off; got \"localhost:9121\"\n"},
+	{"[redmutexd]\nmetrics_listen = 127.0.0.1:0\n",
+	 "r.ini:2: metrics_listen: expected an address such as 127.0.0.1:9121 or [::1]:9121, the "
+	 "path of a socket, or off; got \"127.0.0.1:0\"\n"},
 	{"[redmutexd]\nsocket_mode = 1777\n",
 	 "r.ini:2: socket_mode: expected a file mode from 0000 to 0777, got \"1777\"\n"},
 	{"[redmutexd]\nsocket =\n", "r.ini:2: socket: expected a value, got nothing\n"},
@@ -452,6 +458,7 @@ START_TEST(every_key_is_taken_over)
 			 "1\nmax_clients_per_user = 2\n"
 			 "max_locks_per_client = 3\nmax_pending_per_client = 4\nmax_waiters = 5\n"
 			 "max_output_bytes = 65536\nbusy_poll_us = 7\nstate_file = /tmp/h\n"
+			 "metrics_listen = [::1]:9121\n"
 			 "[mutex order-*]\nurl = x:\nkey = orders:{name}\nexpiration_in_seconds = "
 			 "0.0109\n"
 			 "renew = yes\nfence = no\nhandoff = local\nhandoff_limit = 9\nlinger_ms = "
@@ -476,6 +483,7 @@ START_TEST(every_key_is_taken_over)
 		ck_assert_uint_eq(conf->max_output_bytes, 65536);
 		ck_assert_int_eq(conf->busy_poll_us, 7);
 		ck_assert_str_eq(conf->state_file, "/tmp/h");
+		ck_assert_str_eq(conf->metrics_listen, "[::1]:9121");
 		m = conf->mutexes;
 		ck_assert(m->family);
 		ck_assert_str_eq(m->key, "orders:{name}");

@@ -11,6 +11,7 @@ serve_tests = \
 	tests/check_serve_crash \
 	tests/check_serve_daemon \
 	tests/check_serve_journal \
+	tests/check_serve_metrics \
 	tests/check_serve_protocol \
 	tests/check_serve_store
 check_PROGRAMS += $(serve_tests)
@@ -37,3 +38,6 @@ tests_check_serve_journal_LDADD = \
 
 tests_check_serve_crash_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_check_serve_crash_LDADD = tests/libharness.la tests/libredisserver.la $(CHECK_LIBS)
+
+tests_check_serve_metrics_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_check_serve_metrics_LDADD = tests/libharness.la $(CHECK_LIBS)

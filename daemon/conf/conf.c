@@ -828,6 +828,7 @@ void conf_free(struct conf *conf)
 		free(conf->files[i]);
 	free(conf->files);
 	free(conf->state_file);
+	free(conf->metrics_listen);
 	free(conf->include);
 	free(conf->socket_path);
 	free(conf->path);

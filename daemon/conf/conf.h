@@ -54,6 +54,7 @@ struct conf {
 	size_t max_output_bytes;
 	int64_t busy_poll_us;
 	char *state_file;
+	char *metrics_listen;	    /* NULL: off */
 	char *include;		    /* the patterns as written; NULL: none */
 	struct conf_mutex *mutexes; /* in the order of the file */
 	size_t n_mutexes;

@@ -19,6 +19,7 @@
 
 #include "conf/conf.h"
 #include "conf/conf_url.h"
+#include "util/address.h"
 #include "util/alloc.h"
 
 /* Bytes of a path that fit into a struct sockaddr_un, see unix(7). */
@@ -279,6 +280,28 @@ static bool file_parse(const struct conf_row *row, const char *text, void *base,
 
 static const struct conf_type type_file = {file_parse, text_format};
 
+/* Where to listen: an address with a port, or the path of a socket; or that nobody shall. */
+static bool place_parse(const struct conf_row *row, const char *text, void *base, char *why,
+			size_t size)
+{
+	char **field = FIELD(char *, row, base);
+
+	if (strcmp(text, "off") == 0) {
+		free(*field);
+		*field = NULL;
+		return true;
+	}
+	if (*text == '/' || address_valid(text))
+		return text_parse(row, text, base, why, size);
+	snprintf(why, size,
+		 "expected an address such as 127.0.0.1:9121 or [::1]:9121, the path of a socket, "
+		 "or off; got \"%s\"",
+		 text);
+	return false;
+}
+
+static const struct conf_type type_place = {place_parse, text_format};
+
 /* Several words with single spaces between them, as they come from one line or many. */
 static bool words_parse(const struct conf_row *row, const char *text, void *base, char *why,
 			size_t size)
@@ -500,6 +523,8 @@ const struct conf_row conf_rows[] = {
 	 .default_text = "0", .help = "microseconds to look again before sleeping"},
 	{TOP(state_file), .key = "state_file", .type = &type_text, .max = 4096, .frozen = true,
 	 .help = "what is held, for the start after a crash; default: the socket and .held"},
+	{TOP(metrics_listen), .key = "metrics_listen", .type = &type_place, .max = SOCKET_PATH_MAX,
+	 .help = "numbers for Prometheus: an address, or the path of a socket; default: off"},
 	{TOP(include), .key = "include", .type = &type_words, .max = 65536, .goes_on = true,
 	 .included = true, .help = "patterns of files with more [mutex] sections; default: none"},
 

@@ -13,18 +13,14 @@
 #include "core/mutex_private.h"
 #include "util/alloc.h"
 #include "util/glob.h"
+#include "util/histogram.h"
 
 /* ------------------------------------------------------------------ counting */
 
-/* Which bucket: the first of 64, 128, 256, ... us that is not less. */
 static void count(uint64_t *buckets, size_t n_buckets, uint64_t *sum, int64_t us)
 {
-	size_t i = 0;
-
 	*sum += (uint64_t)us;
-	for (us = (us + 63) / 64; us > 1 && i + 1 < n_buckets; us = (us + 1) / 2)
-		i++;
-	buckets[i]++;
+	buckets[histogram_bucket(us, n_buckets)]++;
 }
 
 void stats_count_wait(struct table_stats *stats, int64_t us)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 noinst_LTLIBRARIES += daemon/serve/libserve.la
-daemon_serve_libserve_la_CFLAGS = $(AM_CFLAGS) $(LIBEVENT_CFLAGS)
-daemon_serve_libserve_la_LIBADD = $(LIBEVENT_LIBS)
+daemon_serve_libserve_la_CFLAGS = $(AM_CFLAGS) $(LIBEVENT_CFLAGS) $(LIBEVENT_EXTRA_CFLAGS)
+daemon_serve_libserve_la_LIBADD = $(LIBEVENT_EXTRA_LIBS) $(LIBEVENT_LIBS)
 daemon_serve_libserve_la_SOURCES = \
 	daemon/serve/buffer.c \
 	daemon/serve/buffer.h \
@@ -16,6 +16,8 @@ daemon_serve_libserve_la_SOURCES = \
 	daemon/serve/listener.h \
 	daemon/serve/look.c \
 	daemon/serve/look.h \
+	daemon/serve/metrics.c \
+	daemon/serve/metrics.h \
 	daemon/serve/owner.c \
 	daemon/serve/owner.h \
 	daemon/serve/peer.c \

@@ -14,9 +14,11 @@
 
 #include "serve/journal.h"
 #include "serve/listener.h"
+#include "serve/metrics.h"
 #include "serve/owner.h"
 #include "serve/server_private.h"
 #include "serve/session.h"
+#include "serve/stats.h"
 #include "util/alloc.h"
 #include "util/log.h"
 
@@ -312,6 +314,8 @@ void server_stop(struct server *server)
 void server_turn(struct server *server)
 {
 	server->n_entries++;
+	if (server->turn_from_us == 0)
+		server->turn_from_us = server_now_us(server);
 	table_turn(server->table);
 }
 
@@ -414,11 +418,26 @@ static bool poll_busily(struct server *server)
 	return false;
 }
 
+/* Notes how long the turn took. With more to do at once the next one begins here. */
+static void measure_turn(struct server *server, bool busy)
+{
+	int64_t now_us;
+
+	if (server->turn_from_us == 0 && !busy)
+		return;
+	now_us = server_now_us(server);
+	if (server->turn_from_us != 0)
+		stats_count_turn(server, now_us - server->turn_from_us);
+	server->turn_from_us = busy ? now_us : 0;
+}
+
 void server_run(struct server *server)
 {
+	server->metrics = metrics_open(server);
 	for (;;) {
 		bool busy = end_turn(server);
 
+		measure_turn(server, busy);
 		if (server->phase == SERVER_STOPPED)
 			return;
 		if (!busy && server->conf->busy_poll_us > 0 && poll_busily(server))
@@ -447,6 +466,7 @@ void server_reload(struct server *server, struct conf *conf)
 	server->conf = conf;
 	log_set_level(conf->log_level);
 	server_configure(server);
+	metrics_reload(server->metrics);
 	server->stats.reloads++;
 	conf_free(old);
 	log_info("%s: read again, %zu sections", conf->path, conf->n_mutexes);
@@ -562,6 +582,8 @@ void server_free(struct server *server)
 
 	if (!server)
 		return;
+	metrics_close(server->metrics);
+	server->metrics = NULL;
 	listener_close(server->listener);
 	server->listener = NULL;
 	table_abandon(server->table);

@@ -17,6 +17,7 @@
 struct call;
 struct list;
 struct listener;
+struct metrics;
 struct owner;
 struct section;
 struct session;
@@ -37,6 +38,9 @@ struct server_stats {
 	uint64_t turns;
 	uint64_t reloads;
 	int64_t started_us;
+	uint64_t turn_buckets[16], turn_us_sum; /* as in util/histogram.h */
+	/* As stats_look() found them. */
+	unsigned mutexes, held, waiters, longest_queue;
 };
 
 /* One store that is open, shared by all sections with the same settings. */
@@ -86,9 +90,11 @@ struct server {
 
 	struct event timer_event;
 	int timer_fd;
-	int64_t timer_due_us; /* what it is set to; CLOCK_NEVER: nothing */
-	uint64_t n_entries;   /* how often the loop has called us */
-	char host[65];	      /* the machine's name */
+	int64_t timer_due_us;	 /* what it is set to; CLOCK_NEVER: nothing */
+	uint64_t n_entries;	 /* how often the loop has called us */
+	int64_t turn_from_us;	 /* when it did so first in this turn; 0: it has not yet */
+	struct metrics *metrics; /* NULL: nobody listens for who wants to read them */
+	char host[65];		 /* the machine's name */
 };
 
 int64_t server_now_us(struct server *server);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "util/alloc.h"
+#include "util/histogram.h"
 #include "util/log.h"
 
 enum {
@@ -570,11 +571,9 @@ static void link_count_reply(struct link *link, const struct store_op *op)
 {
 	struct store_stats *stats = link->setup->stats;
 	int64_t latency_us = link_now_us(link) - op->submitted_us;
-	unsigned bucket = 0, last = sizeof(stats->latency_buckets) / sizeof(uint64_t) - 1;
+	const size_t n_buckets = sizeof(stats->latency_buckets) / sizeof(uint64_t);
 
-	while (bucket < last && latency_us > (int64_t)64 << bucket)
-		bucket++;
-	stats->latency_buckets[bucket]++;
+	stats->latency_buckets[histogram_bucket(latency_us, n_buckets)]++;
 	stats->latency_us_sum += (uint64_t)latency_us;
 	stats->replies++;
 }
