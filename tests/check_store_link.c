@@ -67,6 +67,8 @@ static const struct {
 	{"-NOREPLICAS Not enough good replicas to write.\r\n", STORE_REFUSED, false},
 	{"-MISCONF Redis is configured to save RDB snapshots\r\n", STORE_REFUSED, false},
 	{"-TRYAGAIN Multiple keys request during rehashing of slot\r\n", STORE_REFUSED, false},
+	{"-MOVED 3999 127.0.0.1:6381\r\n", STORE_REFUSED, true},
+	{"-ASK 3999 127.0.0.1:6381\r\n", STORE_REFUSED, true},
 	{"-ERR max number of clients reached\r\n", STORE_REFUSED, false},
 	{"-NOAUTH Authentication required.\r\n", STORE_REFUSED, true},
 	{"-WRONGPASS invalid username-password pair\r\n", STORE_REFUSED, true},

@@ -46,8 +46,18 @@ static const char *const step_names[] = {
 	[STEP_INFO_MEMORY] = "INFO", [STEP_KILL] = "CLIENT KILL", [STEP_SCRIPT] = "SCRIPT LOAD",
 };
 
-/* What is kept in op->private while the op is here. */
-enum { OP_LISTENS_BITS = 2, OP_LISTENS_MASK = 3, OP_HASH_BITS = 24 };
+/*
+ * What is kept in op->private while the op is here, from the lowest bit: whether we listened when
+ * it was written, how it is written, whether the answer to its ASKING is still to come, the hash.
+ */
+enum {
+	OP_LISTENS_MASK = 3,
+	OP_HOW_SHIFT = 2,
+	OP_HOW_MASK = 3,
+	OP_PREFIXED = 1 << 4,
+	OP_HASH_SHIFT = 5,
+	OP_HASH_BITS = 24
+};
 
 static void link_connect(struct link *link);
 
@@ -63,7 +73,7 @@ static int64_t link_now_us(const struct link *link)
 
 /* ------------------------------------------------------------------ answers */
 
-static bool link_settled(struct link *link)
+bool link_settled(struct link *link)
 {
 	if (link->doubt.open && link->doubt.over_us <= link_now_us(link))
 		link->doubt.open = false;
@@ -76,11 +86,8 @@ static void link_answer(struct link *link, struct store_op *op)
 	link->setup->class->done(link, op);
 }
 
-/* Answers REFUSED or UNKNOWN. */
-static void link_answer_failure(struct link *link, struct store_op *op, enum store_status status,
-				bool lasting, const char *why)
+void link_fail_op(struct store_op *op, enum store_status status, bool lasting, const char *text)
 {
-	snprintf(link->text, sizeof(link->text), "%s: %s", link->setup->name, why);
 	op->status = status;
 	op->lasting = lasting;
 	op->fence = 0;
@@ -90,7 +97,15 @@ static void link_answer_failure(struct link *link, struct store_op *op, enum sto
 	op->contenders = -1;
 	op->receivers = -1;
 	op->holder = NULL;
-	op->text = link->text;
+	op->text = text;
+}
+
+/* Answers REFUSED or UNKNOWN. */
+static void link_answer_failure(struct link *link, struct store_op *op, enum store_status status,
+				bool lasting, const char *why)
+{
+	snprintf(link->text, sizeof(link->text), "%s: %s", link->setup->name, why);
+	link_fail_op(op, status, lasting, link->text);
 	link_answer(link, op);
 }
 
@@ -432,34 +447,82 @@ static void link_step_reply(struct link *link, const redisReply *reply)
 
 static void link_deadline_cb(evutil_socket_t fd, short what, void *arg);
 
-/* Wakes up for the first deadline, if no wake-up is set: at most one timer a timeout's length. */
+/* The first deadline of a list. What a cluster has sent on stands behind later ones. */
+static int64_t link_first_deadline_us(const struct link_ops *ops)
+{
+	const struct store_op *op;
+	int64_t first_us = CLOCK_NEVER;
+
+	TAILQ_FOREACH (op, ops, entry) {
+		if (op->deadline_us < first_us)
+			first_us = op->deadline_us;
+	}
+	return first_us;
+}
+
+static void link_wake_at(struct link *link, int64_t deadline_us, int64_t now_us)
+{
+	int64_t left_us = deadline_us > now_us ? deadline_us - now_us : 0;
+	struct timeval delay = {.tv_sec = left_us / 1000000, .tv_usec = left_us % 1000000};
+
+	link->wake_us = deadline_us;
+	event_add(&link->deadline_timer, &delay);
+}
+
+/* Wakes up for the first deadline of all, if any: at most one timer a timeout's length. */
 static void link_arm_deadline(struct link *link, int64_t now_us)
 {
-	struct store_op *first = TAILQ_FIRST(&link->sent);
-	struct timeval delay;
-	int64_t left_us;
+	const struct link_ops *lists[] = {&link->sent, &link->again, &link->waiting};
+	int64_t first_us = CLOCK_NEVER;
 
-	if (!first)
-		first = TAILQ_FIRST(&link->again);
-	if (!first)
-		first = TAILQ_FIRST(&link->waiting);
-	if (!first || event_pending(&link->deadline_timer, EV_TIMEOUT, NULL))
-		return;
-	left_us = first->deadline_us > now_us ? first->deadline_us - now_us : 0;
-	delay.tv_sec = left_us / 1000000;
-	delay.tv_usec = left_us % 1000000;
-	event_add(&link->deadline_timer, &delay);
+	for (size_t i = 0; i < 3; i++) {
+		int64_t deadline_us = link_first_deadline_us(lists[i]);
+
+		if (deadline_us < first_us)
+			first_us = deadline_us;
+	}
+	if (first_us != CLOCK_NEVER)
+		link_wake_at(link, first_us, now_us);
+}
+
+/* An op has come. A wake-up that is set serves, unless it is later than the op's deadline. */
+static void link_arm_for(struct link *link, const struct store_op *op, int64_t now_us)
+{
+	if (!event_pending(&link->deadline_timer, EV_TIMEOUT, NULL) ||
+	    link->wake_us > op->deadline_us)
+		link_wake_at(link, op->deadline_us, now_us);
+}
+
+static void *op_kept(unsigned hash, enum link_how how)
+{
+	uintptr_t kept = hash & ((1U << OP_HASH_BITS) - 1);
+
+	return (void *)(kept << OP_HASH_SHIFT | (uintptr_t)how << OP_HOW_SHIFT);
 }
 
 void link_submit(struct link *link, struct store_op *op, unsigned hash)
 {
-	uintptr_t kept = hash & ((1U << OP_HASH_BITS) - 1);
-
-	op->private = (void *)(kept << OP_LISTENS_BITS);
+	op->private = op_kept(hash, LINK_PLAINLY);
 	op->submitted_us = link_now_us(link);
 	op->deadline_us = op->submitted_us + link->setup->command_timeout_ms * 1000;
 	TAILQ_INSERT_TAIL(&link->waiting, op, entry);
-	link_arm_deadline(link, op->submitted_us);
+	link_arm_for(link, op, op->submitted_us);
+}
+
+void link_submit_again(struct link *link, struct store_op *op, unsigned hash, enum link_how how)
+{
+	struct store_op *before = TAILQ_LAST(&link->waiting, link_ops);
+
+	op->private = op_kept(hash, how);
+	op->written = false;
+	/* Those that wait stay in the order of their deadlines. */
+	while (before && before->deadline_us > op->deadline_us)
+		before = TAILQ_PREV(before, link_ops, entry);
+	if (before)
+		TAILQ_INSERT_AFTER(&link->waiting, before, op, entry);
+	else
+		TAILQ_INSERT_HEAD(&link->waiting, op, entry);
+	link_arm_for(link, op, link_now_us(link));
 }
 
 static bool link_is_late(const struct link_ops *ops, int64_t now_us)
@@ -496,10 +559,10 @@ static void link_deadline_cb(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	store_env_turn(link->setup->env);
 	/* Perhaps it is we who are late: what has arrived has arrived. */
-	if (link_is_late(&link->sent, link_now_us(link)))
+	if (link_first_deadline_us(&link->sent) <= link_now_us(link))
 		conn_poll(&link->conn);
 	now_us = link_now_us(link);
-	if (link_is_late(&link->sent, now_us)) {
+	if (link_first_deadline_us(&link->sent) <= now_us) {
 		link->setup->stats->timeouts++;
 		snprintf(text, sizeof(text), "no answer within %lld ms",
 			 (long long)link->setup->command_timeout_ms);
@@ -512,7 +575,12 @@ static void link_deadline_cb(evutil_socket_t fd, short what, void *arg)
 
 static uintptr_t op_hash(const struct store_op *op)
 {
-	return (uintptr_t)op->private >> OP_LISTENS_BITS;
+	return (uintptr_t)op->private >> OP_HASH_SHIFT;
+}
+
+static enum link_how op_how(const struct store_op *op)
+{
+	return (enum link_how)((uintptr_t)op->private >> OP_HOW_SHIFT & OP_HOW_MASK);
 }
 
 static enum link_listens op_listens(const struct store_op *op)
@@ -534,11 +602,20 @@ static void link_note_listens(struct link *link, struct store_op *op)
 static void link_write(struct link *link, struct link_ops *ops, bool whole)
 {
 	struct store_op *op;
+	enum script_form how;
 
 	while ((op = TAILQ_FIRST(ops))) {
 		TAILQ_REMOVE(ops, op, entry);
 		link_note_listens(link, op);
-		script_write(&link->conn.out, op, &link->names, link->setup->env->daemon_id, whole);
+		if (op_how(op) == LINK_ASKING) {
+			resp_command(&link->conn.out, 1);
+			resp_text(&link->conn.out, "ASKING");
+			op->private = (void *)((uintptr_t)op->private | OP_PREFIXED);
+		}
+		how = op_how(op) != LINK_PLAINLY ? SCRIPT_ALONE
+		      : whole			 ? SCRIPT_WHOLE
+						 : SCRIPT_SHORT;
+		script_write(&link->conn.out, op, &link->names, link->setup->env->daemon_id, how);
 		op->written = true;
 		TAILQ_INSERT_TAIL(&link->sent, op, entry);
 		link->setup->stats->commands++;
@@ -597,6 +674,25 @@ static void link_no_script(struct link *link, struct store_op *op, const char *e
 	TAILQ_INSERT_TAIL(&link->again, op, entry);
 }
 
+/* A node of a cluster sends us elsewhere, or away for the moment. */
+static void link_redirected(struct link *link, struct store_op *op, const char *error)
+{
+	char text[LINK_TEXT_SIZE];
+
+	if (link->setup->class->redirected) {
+		link->setup->class->redirected(link, op, op_how(op), error);
+		return;
+	}
+	if (strncmp(error, "MOVED ", 6) != 0 && strncmp(error, "ASK ", 4) != 0) {
+		link_answer_failure(link, op, STORE_REFUSED, false, error);
+		return;
+	}
+	snprintf(text, sizeof(text), "a node of a cluster, which needs redis-cluster://: %s",
+		 error);
+	link->setup->class->denied(link, text);
+	link_answer_failure(link, op, STORE_REFUSED, true, text);
+}
+
 static void link_op_error(struct link *link, struct store_op *op, const char *whole)
 {
 	char error[LINK_TEXT_SIZE];
@@ -626,6 +722,10 @@ static void link_op_error(struct link *link, struct store_op *op, const char *wh
 		link->setup->class->denied(link, error);
 		link_answer_failure(link, op, STORE_REFUSED, true, error);
 		break;
+	case SERVER_ERROR_REDIRECT:
+		link->setup->stats->errors--;
+		link_redirected(link, op, error);
+		break;
 	case SERVER_ERROR_OTHER:
 		log_warning("%s: unexpected error: %s", link->setup->name, error);
 		link_answer_failure(link, op, STORE_UNKNOWN, false, error);
@@ -648,6 +748,11 @@ static void link_op_reply(struct link *link, const redisReply *reply)
 	struct store_op *op = TAILQ_FIRST(&link->sent);
 	enum link_listens before = op_listens(op);
 
+	if ((uintptr_t)op->private & OP_PREFIXED) {
+		/* Whether ASKING was accepted is seen by what follows. */
+		op->private = (void *)((uintptr_t)op->private & ~(uintptr_t)OP_PREFIXED);
+		return;
+	}
 	TAILQ_REMOVE(&link->sent, op, entry);
 	link_count_reply(link, op);
 	if (reply->type == REDIS_REPLY_ERROR) {

@@ -23,6 +23,15 @@ TAILQ_HEAD(link_ops, store_op);
 
 enum { LINK_ID_SIZE = 41, LINK_TEXT_SIZE = 256, LINK_STEPS_MAX = 8 + N_SCRIPTS };
 
+/* How an op is written when a cluster has sent it on. */
+enum link_how {
+	LINK_PLAINLY,
+	/* By its first key alone, whatever becomes of the companions. */
+	LINK_ALONE,
+	/* The same behind ASKING: the node takes the key's slot over, and does not have it yet. */
+	LINK_ASKING,
+};
+
 /* Does this daemon listen on a channel, so that it counts among its subscribers? */
 enum link_listens { LINK_DEAF, LINK_LISTENS, LINK_UNSURE };
 
@@ -43,6 +52,13 @@ struct link_class {
 	/* The server refused an op for good; the link goes on. */
 	void (*denied)(struct link *link, const char *text);
 	enum link_listens (*listens)(struct link *link, const char *channel);
+	/*
+	 * The server did not carry the op out, and says to ask another (MOVED, ASK) or to come back
+	 * (TRYAGAIN): it is the owner's again, to be submitted once more or answered. @how it was
+	 * written. NULL: the server should not be one of a cluster.
+	 */
+	void (*redirected)(struct link *link, struct store_op *op, enum link_how how,
+			   const char *error);
 };
 
 /* What all links of a store have in common. Borrowed by the links. */
@@ -71,6 +87,7 @@ struct link {
 	struct link_ops again;	 /* NOSCRIPT: to be written whole, before those that wait */
 	struct link_ops sent;	 /* in flight, in the order of the replies to come */
 	struct event retry_timer, deadline_timer;
+	int64_t wake_us; /* when deadline_timer comes, if it is set */
 	int64_t backoff_ms;
 	int64_t up_since_us;
 	bool failed;  /* since it was up last */
@@ -110,6 +127,20 @@ void link_deinit(struct link *link);
 
 /* @hash: of the key, the same for the same key; only its 24 low bits count. */
 void link_submit(struct link *link, struct store_op *op, unsigned hash);
+/*
+ * link_submit_again - submit what was submitted before, to this link or another
+ *
+ * Its deadline stays what it was.
+ */
+void link_submit_again(struct link *link, struct store_op *op, unsigned hash, enum link_how how);
+/*
+ * link_fail_op - fill in the answer to an op that no link has: REFUSED or UNKNOWN, and @text
+ *
+ * The owner sets `settled` and calls done().
+ */
+void link_fail_op(struct store_op *op, enum store_status status, bool lasting, const char *text);
+/* Is the end of every connection that was lost with commands in flight made sure of? */
+bool link_settled(struct link *link);
 /* Writes what was submitted. May call done(). Return: whether it called any. */
 bool link_flush(struct link *link);
 /* The commands that the server did not let us use at connect, "CLIENT ID, INFO", or empty. */

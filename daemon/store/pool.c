@@ -41,6 +41,31 @@ void pool_submit(struct pool *pool, struct store_op *op)
 	link_submit(&pool->links[hash % pool->n_links], op, hash);
 }
 
+void pool_submit_again(struct pool *pool, struct store_op *op, enum link_how how)
+{
+	unsigned hash = pool_hash(op->key->key);
+
+	link_submit_again(&pool->links[hash % pool->n_links], op, hash, how);
+}
+
+bool pool_settled(struct pool *pool)
+{
+	for (unsigned i = 0; i < pool->n_links; i++) {
+		if (!link_settled(&pool->links[i]))
+			return false;
+	}
+	return true;
+}
+
+bool pool_is_up(const struct pool *pool)
+{
+	for (unsigned i = 0; i < pool->n_links; i++) {
+		if (pool->links[i].state == LINK_UP)
+			return true;
+	}
+	return false;
+}
+
 bool pool_flush(struct pool *pool)
 {
 	bool any = false;

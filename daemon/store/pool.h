@@ -16,6 +16,12 @@ void pool_init(struct pool *pool, const struct link_setup *setup, unsigned n_lin
 void pool_deinit(struct pool *pool);
 
 void pool_submit(struct pool *pool, struct store_op *op);
+/* See link_submit_again(). */
+void pool_submit_again(struct pool *pool, struct store_op *op, enum link_how how);
+/* See link_settled(). */
+bool pool_settled(struct pool *pool);
+/* Is any of the links usable? */
+bool pool_is_up(const struct pool *pool);
 /* Return: whether any op was answered from in here. */
 bool pool_flush(struct pool *pool);
 /* See link_reconnect(). */

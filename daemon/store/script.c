@@ -20,13 +20,14 @@
  *	look		GET and PTTL of K, GET of {K}:holder, PUBLISH to {K}:free
  *	break		DEL of K and {K}:holder, PUBLISH to {K}:free
  *	raise		GET and SET of {K}:fence (for majorities of servers only)
+ *	in a cluster	CLUSTER SLOTS, ASKING
  *	messages	SUBSCRIBE, UNSUBSCRIBE and PING on a connection of their own, {K}:free
  *
  * As an ACL rule for keys and channels that begin with "orders:":
  *
  *	~orders:* ~{orders:*}:* &{orders:*}:* +auth +select +client|setname +client|id +client|kill
  *	+info +script|load +evalsha +eval +get +set +del +pttl +pexpire +time +publish
- *	+pubsub|numsub +subscribe +unsubscribe +ping
+ *	+pubsub|numsub +subscribe +unsubscribe +ping +cluster|slots +asking
  *
  * CLIENT, INFO, SCRIPT, PUBLISH, PUBSUB and SUBSCRIBE may be refused: locks work without, but what
  * they are for (certainty after lost connections, warnings, shorter commands, quick wake-ups) does
@@ -44,6 +45,8 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "util/alloc.h"
 
 enum script_outcome { SCRIPT_DONE, SCRIPT_HELD, SCRIPT_GONE };
 
@@ -144,7 +147,8 @@ static const char *const scripts[N_SCRIPTS] = {
 		"local there = redis.call('GET', KEYS[1])\n"
 		"if not there then return {2} end\n"
 		"if there ~= ARGV[1] then return {1} end\n"
-		"redis.call('DEL', KEYS[1], KEYS[2])\n"
+		"redis.call('DEL', KEYS[1])\n"
+		"redis.pcall('DEL', KEYS[2])\n"
 		LUA_PUBLISH("ARGV[2]", "free", "ARGV[3]")
 		"return {0, 0, got}\n",
 
@@ -154,7 +158,7 @@ static const char *const scripts[N_SCRIPTS] = {
 		"if not there then return {2} end\n"
 		"if there ~= ARGV[1] then return {1} end\n"
 		"redis.call('PEXPIRE', KEYS[1], ARGV[2])\n"
-		"redis.call('PEXPIRE', KEYS[2], ARGV[2])\n"
+		"redis.pcall('PEXPIRE', KEYS[2], ARGV[2])\n"
 		LUA_OTHERS("ARGV[3]")
 		"return {0, 0, others}\n",
 
@@ -171,7 +175,7 @@ static const char *const scripts[N_SCRIPTS] = {
 	/* ARGV: channel, id */
 	[SCRIPT_BREAK] =
 		"if redis.call('DEL', KEYS[1]) == 0 then return {2} end\n"
-		"redis.call('DEL', KEYS[2])\n"
+		"redis.pcall('DEL', KEYS[2])\n"
 		LUA_PUBLISH("ARGV[1]", "free", "ARGV[2]")
 		"return {0}\n",
 
@@ -193,12 +197,36 @@ void script_write_load(struct resp *out, enum script_id id)
 	resp_text(out, scripts[id]);
 }
 
+/* Gives a script that was called with one key the companions too, which are arguments then. */
+static const char alone_prelude[] =
+	"local KEYS = {KEYS[1], table.remove(ARGV, 1), table.remove(ARGV, 1)}\n";
+
+static void script_write_alone(struct resp *out, const struct store_op *op, enum script_id id,
+			       size_t n_args)
+{
+	char *text = xasprintf("%s%s", alone_prelude, scripts[id]);
+
+	resp_command(out, 6 + n_args);
+	resp_text(out, "EVAL");
+	resp_text(out, text);
+	resp_integer(out, 1);
+	resp_text(out, op->key->key);
+	resp_text(out, op->key->holder);
+	resp_text(out, op->key->fence);
+	free(text);
+}
+
 /* EVALSHA or EVAL with the lock's keys; n_args more words follow. */
 static void script_write_call(struct resp *out, const struct store_op *op, enum script_id id,
-			      const struct script_names *names, bool whole, size_t n_keys,
-			      size_t n_args)
+			      const struct script_names *names, enum script_form form,
+			      size_t n_keys, size_t n_args)
 {
-	whole = whole || !*names->sha[id];
+	bool whole = form != SCRIPT_SHORT || !*names->sha[id];
+
+	if (form == SCRIPT_ALONE && id != SCRIPT_RAISE) {
+		script_write_alone(out, op, id, n_args);
+		return;
+	}
 	resp_command(out, 3 + n_keys + n_args);
 	resp_text(out, whole ? "EVAL" : "EVALSHA");
 	if (whole)
@@ -236,7 +264,7 @@ static void script_write_grant(struct resp *out, const struct store_op *op)
 }
 
 void script_write(struct resp *out, const struct store_op *op, const struct script_names *names,
-		  const char *daemon_id, bool whole)
+		  const char *daemon_id, enum script_form form)
 {
 	const struct store_key *key = op->key;
 	size_t n_keys = op->fenced ? 3 : 2;
@@ -253,27 +281,27 @@ void script_write(struct resp *out, const struct store_op *op, const struct scri
 			resp_integer(out, op->ttl_ms);
 			break;
 		}
-		script_write_call(out, op, SCRIPT_ACQUIRE, names, whole, n_keys, 7);
+		script_write_call(out, op, SCRIPT_ACQUIRE, names, form, n_keys, 7);
 		resp_text(out, op->value);
 		script_write_grant(out, op);
 		resp_text(out, op->want ? key->channel : "");
 		resp_text(out, daemon_id);
 		break;
 	case STORE_REPLACE:
-		script_write_call(out, op, SCRIPT_REPLACE, names, whole, n_keys, 7);
+		script_write_call(out, op, SCRIPT_REPLACE, names, form, n_keys, 7);
 		resp_text(out, op->value);
 		resp_text(out, op->next);
 		script_write_grant(out, op);
 		resp_text(out, key->channel);
 		break;
 	case STORE_RELEASE:
-		script_write_call(out, op, SCRIPT_RELEASE, names, whole, 2, 3);
+		script_write_call(out, op, SCRIPT_RELEASE, names, form, 2, 3);
 		resp_text(out, op->value);
 		resp_text(out, key->channel);
 		resp_text(out, daemon_id);
 		break;
 	case STORE_EXTEND:
-		script_write_call(out, op, SCRIPT_EXTEND, names, whole, 2, 3);
+		script_write_call(out, op, SCRIPT_EXTEND, names, form, 2, 3);
 		resp_text(out, op->value);
 		resp_integer(out, op->ttl_ms);
 		resp_text(out, key->channel);
@@ -284,17 +312,17 @@ void script_write(struct resp *out, const struct store_op *op, const struct scri
 		resp_text(out, key->key);
 		break;
 	case STORE_LOOK:
-		script_write_call(out, op, SCRIPT_LOOK, names, whole, 2, 2);
+		script_write_call(out, op, SCRIPT_LOOK, names, form, 2, 2);
 		resp_text(out, op->want ? key->channel : "");
 		resp_text(out, daemon_id);
 		break;
 	case STORE_BREAK:
-		script_write_call(out, op, SCRIPT_BREAK, names, whole, 2, 2);
+		script_write_call(out, op, SCRIPT_BREAK, names, form, 2, 2);
 		resp_text(out, key->channel);
 		resp_text(out, daemon_id);
 		break;
 	case STORE_RAISE:
-		script_write_call(out, op, SCRIPT_RAISE, names, whole, 1, 2);
+		script_write_call(out, op, SCRIPT_RAISE, names, form, 1, 2);
 		resp_integer(out, op->fence_floor);
 		resp_integer(out, FENCE_TTL_MS);
 		break;

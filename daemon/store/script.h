@@ -32,12 +32,20 @@ struct script_names {
 /* Writes the SCRIPT LOAD of one of them. */
 void script_write_load(struct resp *out, enum script_id id);
 
-/*
- * script_write - write the command that carries out an op
- * @whole: EVAL with the script's text in place of EVALSHA, after which EVALSHA works (again)
- */
+enum script_form {
+	SCRIPT_SHORT, /* EVALSHA */
+	SCRIPT_WHOLE, /* EVAL with the script's text, after which EVALSHA works (again) */
+	/*
+	 * The same, by its first key alone: a node of a cluster that hands the key's slot over, or
+	 * takes it over, lets in no command with several keys of which it has only some. A script
+	 * that meets one that is elsewhere ends before its first write.
+	 */
+	SCRIPT_ALONE,
+};
+
+/* script_write - write the command that carries out an op */
 void script_write(struct resp *out, const struct store_op *op, const struct script_names *names,
-		  const char *daemon_id, bool whole);
+		  const char *daemon_id, enum script_form form);
 
 /*
  * script_read - take a reply that is no error apart

@@ -15,12 +15,13 @@ static const struct {
 	{"LOADING", SERVER_ERROR_BUSY},	      {"OOM", SERVER_ERROR_BUSY},
 	{"BUSY", SERVER_ERROR_BUSY},	      {"CLUSTERDOWN", SERVER_ERROR_BUSY},
 	{"NOREPLICAS", SERVER_ERROR_BUSY},    {"MISCONF", SERVER_ERROR_BUSY},
-	{"TRYAGAIN", SERVER_ERROR_BUSY},      {"READONLY", SERVER_ERROR_REPLICA},
+	{"TRYAGAIN", SERVER_ERROR_REDIRECT},  {"READONLY", SERVER_ERROR_REPLICA},
 	{"MASTERDOWN", SERVER_ERROR_REPLICA}, {"NOAUTH", SERVER_ERROR_LOGIN},
 	{"WRONGPASS", SERVER_ERROR_LOGIN},    {"NOPERM", SERVER_ERROR_DENIED},
 	{"WRONGTYPE", SERVER_ERROR_DENIED},   {"DENIED", SERVER_ERROR_DENIED},
 	{"FENCE", SERVER_ERROR_DENIED}, /* our own scripts' */
-	{"NOSCRIPT", SERVER_ERROR_NO_SCRIPT},
+	{"NOSCRIPT", SERVER_ERROR_NO_SCRIPT}, {"MOVED", SERVER_ERROR_REDIRECT},
+	{"ASK", SERVER_ERROR_REDIRECT},
 };
 
 /* What is told apart only by the text after ERR. */
@@ -39,6 +40,9 @@ static const struct {
 	{"ACL failure in script", SERVER_ERROR_DENIED},
 	{"can't run this command", SERVER_ERROR_DENIED},
 	{"can't access at least one of the keys", SERVER_ERROR_DENIED},
+	/* Of a script that was let in by its first key: the others have moved already, or not yet.
+	 */
+	{"attempted to access a non local key", SERVER_ERROR_REDIRECT},
 };
 
 enum server_error server_error_classify(const char *text)

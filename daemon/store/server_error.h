@@ -11,6 +11,7 @@ enum server_error {
 	SERVER_ERROR_DENIED,	 /* not carried out, and it will not be until somebody acts */
 	SERVER_ERROR_NO_COMMAND, /* the same: there is no such command */
 	SERVER_ERROR_NO_SCRIPT,	 /* EVALSHA of what the server does not have (any more) */
+	SERVER_ERROR_REDIRECT,	 /* not carried out: a cluster has the key elsewhere, or moves it */
 };
 
 /*

@@ -23,6 +23,7 @@ enum {
 
 struct watcher_channel {
 	UT_hash_handle hh;
+	struct watcher *watcher;
 	TAILQ_ENTRY(watcher_channel) dirty_entry;
 	LIST_HEAD(, store_watch) watches;
 	struct store_watch *cursor; /* the next to be called, while they are called */
@@ -63,6 +64,7 @@ static struct watcher_channel *watcher_add(struct watcher *watcher, const char *
 	size_t len = strlen(name);
 	struct watcher_channel *channel = xcalloc(1, sizeof(*channel) + len + 1);
 
+	channel->watcher = watcher;
 	memcpy(channel->name, name, len + 1);
 	LIST_INIT(&channel->watches);
 	HASH_ADD_KEYPTR(hh, watcher->channels, channel->name, len, channel);
@@ -146,6 +148,34 @@ void watcher_unwatch(struct watcher *watcher, struct store_watch *watch)
 	if (LIST_EMPTY(&channel->watches)) {
 		watcher->n_watched--;
 		watcher_mark(watcher, channel);
+	}
+}
+
+struct watcher *watcher_with(const struct store_watch *watch)
+{
+	const struct watcher_channel *channel = watch->private;
+
+	return channel->watcher;
+}
+
+void watcher_hand_over(struct watcher *watcher,
+		       struct watcher *(*where)(void *arg, const struct store_watch *watch),
+		       void *arg)
+{
+	struct watcher_channel *channel, *next_channel;
+
+	HASH_ITER (hh, watcher->channels, channel, next_channel) {
+		struct store_watch *watch, *next;
+
+		for (watch = LIST_FIRST(&channel->watches); watch; watch = next) {
+			struct watcher *to = where(arg, watch);
+
+			next = LIST_NEXT(watch, entry);
+			if (to != watcher) {
+				watcher_unwatch(watcher, watch);
+				watcher_watch(to, watch);
+			}
+		}
 	}
 }
 

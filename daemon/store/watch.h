@@ -52,6 +52,17 @@ void watcher_deinit(struct watcher *watcher);
 
 void watcher_watch(struct watcher *watcher, struct store_watch *watch);
 void watcher_unwatch(struct watcher *watcher, struct store_watch *watch);
+/* With which watcher it is. */
+struct watcher *watcher_with(const struct store_watch *watch);
+/*
+ * watcher_hand_over - move watches to where they belong
+ * @where: with which watcher a watch should be
+ *
+ * They are told that they are ready there when they are. Not from inside a callback of a watch.
+ */
+void watcher_hand_over(struct watcher *watcher,
+		       struct watcher *(*where)(void *arg, const struct store_watch *watch),
+		       void *arg);
 /* Asks for what was watched and unwatched. Return: whether a callback of a watch was called. */
 bool watcher_flush(struct watcher *watcher);
 
