@@ -256,8 +256,7 @@ START_TEST(what_was_left_is_removed_after_its_grace_and_whoever_waits_gets_it)
 		ck_assert_str_eq(world_expect(STORE_RELEASE)->value, left);
 		notes[0] = '\0';
 		world_reply(STORE_RELEASE, STORE_OK);
-		NOTED("drop9 ");
-		world_pass_ms(0);
+		NOTED("claim3 drop9 ");
 		world_answer_ok(STORE_ACQUIRE, 7);
 		ck_assert(ra.done && ra.ask.outcome == OUTCOME_OK);
 		table_drop_holder(table, &a.holder);
