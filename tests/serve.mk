@@ -13,7 +13,8 @@ serve_tests = \
 	tests/check_serve_journal \
 	tests/check_serve_metrics \
 	tests/check_serve_protocol \
-	tests/check_serve_store
+	tests/check_serve_store \
+	tests/check_serve_systemd
 check_PROGRAMS += $(serve_tests)
 TESTS += $(serve_tests)
 
@@ -41,3 +42,6 @@ tests_check_serve_crash_LDADD = tests/libharness.la tests/libredisserver.la $(CH
 
 tests_check_serve_metrics_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_check_serve_metrics_LDADD = tests/libharness.la $(CHECK_LIBS)
+
+tests_check_serve_systemd_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_check_serve_systemd_LDADD = tests/libharness.la $(CHECK_LIBS)
