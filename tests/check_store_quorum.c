@@ -99,8 +99,8 @@ static void answer(unsigned index, enum store_status status)
 	op->status = status;
 	op->lasting = false;
 	op->settled = member->settled;
-	op->fence = op->fenced && status == STORE_OK ? member->fence : 0;
-	op->fence_is_new = op->fenced && status == STORE_OK && member->no_counter;
+	op->fence = op->fenced && status <= STORE_GONE ? member->fence : 0;
+	op->fence_is_new = op->fenced && status <= STORE_GONE && member->no_counter;
 	op->pttl_ms = status == STORE_HELD ? (int64_t)1000 * (index + 1) : -2;
 	op->other = status == STORE_HELD ? member->other : 0;
 	op->contenders = op->receivers = -1;
@@ -968,6 +968,27 @@ START_TEST(a_majority_with_counters_waits_for_nobody)
 	}
 END_TEST
 
+START_TEST(a_counter_counts_where_another_lock_stands)
+	{
+		struct asker asker;
+
+		begin(3);
+		members[0].no_counter = true;
+		members[2].fence = 200;
+		ask(&asker, STORE_ACQUIRE, 'a', true);
+		answer(0, STORE_OK);
+		answer(1, STORE_OK);
+		expect_nothing(1);
+		answer(2, STORE_HELD);
+		ck_assert_int_eq(expect(0, STORE_RAISE, 'a')->fence_floor, 200);
+		answer(0, STORE_OK);
+		answer(1, STORE_OK);
+		expect_answer(&asker, STORE_OK);
+		ck_assert_int_eq(asker.fence, 200);
+		end();
+	}
+END_TEST
+
 START_TEST(a_new_mutex_waits_for_nobody)
 	{
 		struct asker asker;
@@ -1237,6 +1258,7 @@ static Suite *quorum_suite(void)
 	tcase_add_test(tcase, a_replacement_whose_fence_cannot_be_written_is_asked_again);
 	tcase_add_test(tcase, members_without_a_counter_are_waited_out_for_half_the_time);
 	tcase_add_test(tcase, a_majority_with_counters_waits_for_nobody);
+	tcase_add_test(tcase, a_counter_counts_where_another_lock_stands);
 	tcase_add_test(tcase, a_new_mutex_waits_for_nobody);
 	suite_add_tcase(suite, tcase);
 

@@ -49,6 +49,7 @@ tests_check_store_sentinel_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLA
 tests_check_store_sentinel_LDADD = tests/libstorebench.la
 
 quorum_tests = \
+	tests/check_store_fences \
 	tests/check_store_majority \
 	tests/check_store_quorum
 check_PROGRAMS += $(quorum_tests)
@@ -60,5 +61,7 @@ tests_check_store_quorum_LDADD = \
 	daemon/core/libcore.la \
 	daemon/util/libutil.la \
 	$(CHECK_LIBS)
+tests_check_store_fences_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_check_store_fences_LDADD = $(tests_check_store_quorum_LDADD)
 tests_check_store_majority_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
 tests_check_store_majority_LDADD = tests/libstorebench.la

@@ -118,8 +118,9 @@ struct store_op {
 	 * one was lost with its connection and nobody could make sure of that connection's end.
 	 */
 	bool settled;
-	int64_t fence;	   /* of a fenced OK */
-	bool fence_is_new; /* of a fenced OK: no counter stood there before */
+	/* Of a fenced OK; of a fenced ACQUIRE or REPLACE that failed what it would be, or 0. */
+	int64_t fence;
+	bool fence_is_new; /* no counter stood there before */
 	/*
 	 * Of a HELD ACQUIRE: perhaps nobody holds it, and contenders got into each other's way. Who
 	 * tries again does so after a random moment.

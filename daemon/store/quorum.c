@@ -13,36 +13,39 @@
  * rounds, like a write to the register of Attiya, Bar-Noy and Dolev (Sharing Memory Robustly in
  * Message-Passing Systems, JACM 42(1), 1995):
  *
- *  1. Every member that takes the lock proposes a number larger than its counter. The fence is the
- *     largest that a majority proposes.
+ *  1. Every member proposes a number larger than its counter; those that take the lock raise it to
+ *     that. When a majority has taken the lock, the fence is the largest that was proposed.
  *  2. Before the lock is granted, the fence is written back (counters only ever grow) until on a
  *     majority of the members the counter is at least that.
  *
- * Why they grow: let W be the majority of the second round of a grant G, and Q that of the first
- * round of a later grant H. They share a member m. Only one string stands there at a time: m took
- * H's lock when G's no longer stood there, so after G's fence had been written; what it proposes to
- * H is larger. (Had it taken H's before G's, H's would have gone from there by G's time: by a
- * release, or with its lease, after which it is not granted.) This holds whichever minority is down
- * at either time, and for any clocks.
+ * Why they grow: let W be the majority of the second round of a grant G, and T that which took the
+ * lock in the first round of a later grant H. They share a member m. Only one string stands there
+ * at a time: m took H's lock when G's no longer stood there, so after G's fence had been written;
+ * what it proposes to H is larger. (Had it taken H's before G's, H's would have gone from there by
+ * G's time: by a release, or with its lease, after which it is not granted.) This holds whichever
+ * minority is down at either time, and for any clocks.
  *
  * When members lose their data, what they propose is their clock, which may be behind. A member
  * that has no counter therefore says so, and gets one in the second round of a grant only: a try
- * that came to nothing must not make it look as if it knew. The rule is then: if a majority of
- * proposals comes from members that have counters, the others don't matter. For let L be the
- * members of W that lost their data and were not written again. Of the n - |L| members, at most,
- * that have a counter, |W| - |L| were written by G or later, and at least a majority propose; as
- * |W| - |L| + majority > n - |L|, one is both. So fences grow strictly for as long as the members
- * that are down and those that have no counter are together a minority; one member after the other
- * may lose its data, if there is a grant in between that reaches the one before. (Exclusion itself
- * asks for more, here as in Redlock: a member that lost its data should stay away for as long as
- * the longest lease, or it may help a second holder to a majority while the first still has one.)
+ * that came to nothing must not make it look as if it knew. The rule is then: if a majority of the
+ * members proposes by a counter, whether they took the lock or another string stands there, then
+ * the others don't matter. For let L be the members of W that lost their data and were not written
+ * again. Of the n - |L| members, at most, that have a counter, |W| - |L| were written by G or by a
+ * later grant, and a majority propose by theirs; as |W| - |L| + majority > n - |L|, one of them is
+ * both. So fences grow strictly for as long as the members that are down, or cannot be reached,
+ * while the lock is asked for, and those that have no counter then, are together a minority. One
+ * member after the other may lose its data, if a grant in between reaches the one before.
  *
- * If no such majority can be had, there are two cases. Of the members that proposed some have a
- * counter: then half the time that the command has is waited for the others, and all that have
- * answered by then count; that is still enough if one of W is among them. Or none of a majority
- * has one: then the mutex is taken for a new one, and nobody waited for. If it is not new, the
- * servers' clocks, and the highest fence that the asking daemon remembers, are what makes fences
- * grow, as after the loss of a single server's data.
+ * This takes for granted that G had been granted when H's lock was asked for, or that a member
+ * which lost its data stays away for as long as the longest lease: what Redlock asks for (its
+ * page: delayed restarts) since otherwise that member can help a second holder to a majority while
+ * the first still has one.
+ *
+ * If fewer than a majority propose by a counter, there are two cases. Some do: then half the time
+ * that the command has is waited for the others, and all that have answered by then count; that is
+ * still enough if one of W is among them. Or none does: then the mutex is taken for a new one, and
+ * nobody waited for. If it is not new, the servers' clocks, and the highest fence that the asking
+ * daemon remembers, are what makes fences grow, as after the loss of a single server's data.
  */
 #include "config.h"
 
@@ -742,8 +745,10 @@ static void decide_taken(struct round *round)
 	const unsigned need = majority(round->quorum);
 
 	if (round->fenced && round->phase == ROUND_ASKING) {
-		const unsigned n_old = round->n_ok - round->n_new;
+		unsigned n_old = 0;
 
+		for (unsigned i = 0; i < round->quorum->n; i++)
+			n_old += round->parts[i].fence > 0 && !round->parts[i].fence_is_new;
 		/* Members without a counter don't count while others may still answer. */
 		if (n_old > 0 && n_old < need && n_open(round) > 0 && !round->hurried)
 			return;
@@ -945,10 +950,11 @@ static void note_answer(struct round *round, struct part *part)
 	const struct store_op *op = &part->op;
 
 	part->status = op->status;
-	if (op->status == STORE_OK && round->fenced) {
+	if (is_definite(op->status) && round->fenced) {
 		part->fence = op->fence;
 		part->fence_is_new = op->fence_is_new;
-	} else if (op->status == STORE_HELD) {
+	}
+	if (op->status == STORE_HELD) {
 		part->pttl_ms = op->pttl_ms;
 		part->other = op->other;
 		part->holder = op->holder ? xstrdup(op->holder) : NULL;

@@ -118,7 +118,7 @@ static const char *const scripts[N_SCRIPTS] = {
 		"  local there = redis.call('GET', KEYS[1])\n"
 		"  if there ~= ARGV[1] then\n"
 		LUA_WANT("ARGV[6]", "ARGV[7]")
-		"    return {1, redis.call('PTTL', KEYS[1]), got, string.sub(there, 1, 8)}\n"
+		"    return {1, redis.call('PTTL', KEYS[1]), got, string.sub(there, 1, 8), fence, new}\n"
 		"  end\n"
 		"  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n"
 		"end\n"
@@ -130,10 +130,10 @@ static const char *const scripts[N_SCRIPTS] = {
 
 	/* ARGV: value, next, ttl, floor or '', the counter's ttl, announcement or '', channel */
 	[SCRIPT_REPLACE] =
-		"local there = redis.call('GET', KEYS[1])\n"
-		"if not there then return {2} end\n"
-		"if there ~= ARGV[1] and there ~= ARGV[2] then return {1} end\n"
 		LUA_NEXT_FENCE("ARGV[4]")
+		"local there = redis.call('GET', KEYS[1])\n"
+		"if not there then return {2, fence, -1, new} end\n"
+		"if there ~= ARGV[1] and there ~= ARGV[2] then return {1, fence, -1, new} end\n"
 		"redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])\n"
 		LUA_SET_FENCE("ARGV[5]")
 		"if ARGV[6] ~= '' then\n"
@@ -372,7 +372,6 @@ static bool script_read_check(struct store_op *op, const redisReply *reply)
 
 static bool script_read_held(struct store_op *op, const redisReply *reply)
 {
-	op->status = STORE_HELD;
 	if (op->verb != STORE_ACQUIRE && op->verb != STORE_LOOK)
 		return true;
 	if (!reply_integer(reply, 1, &op->pttl_ms) || !reply_integer(reply, 2, &op->receivers))
@@ -386,18 +385,23 @@ static bool script_read_held(struct store_op *op, const redisReply *reply)
 	return true;
 }
 
+static bool script_read_fence(struct store_op *op, const redisReply *reply)
+{
+	const size_t at = op->verb == STORE_ACQUIRE && op->status == STORE_HELD ? 4 : 1;
+	const size_t new_at = at == 4 ? 5 : 3;
+	int64_t is_new;
+
+	if (!op->fenced || (op->verb != STORE_ACQUIRE && op->verb != STORE_REPLACE))
+		return true;
+	if (!reply_integer(reply, at, &op->fence) || op->fence < 1 ||
+	    !reply_integer(reply, new_at, &is_new))
+		return false;
+	op->fence_is_new = is_new != 0;
+	return true;
+}
+
 static bool script_read_done(struct store_op *op, const redisReply *reply)
 {
-	bool grant = op->verb == STORE_ACQUIRE || op->verb == STORE_REPLACE;
-	int64_t is_new = 0;
-
-	op->status = STORE_OK;
-	if (grant && op->fenced) {
-		if (!reply_integer(reply, 1, &op->fence) || op->fence < 1 ||
-		    !reply_integer(reply, 3, &is_new))
-			return false;
-		op->fence_is_new = is_new != 0;
-	}
 	if (op->verb == STORE_REPLACE || op->verb == STORE_EXTEND || op->verb == STORE_RELEASE)
 		return reply_integer(reply, 2, &op->contenders);
 	return true;
@@ -423,12 +427,14 @@ bool script_read(struct store_op *op, const redisReply *reply)
 		return false;
 	switch (outcome) {
 	case SCRIPT_DONE:
-		return script_read_done(op, reply);
+		op->status = STORE_OK;
+		return script_read_fence(op, reply) && script_read_done(op, reply);
 	case SCRIPT_HELD:
-		return script_read_held(op, reply);
+		op->status = STORE_HELD;
+		return script_read_fence(op, reply) && script_read_held(op, reply);
 	case SCRIPT_GONE:
 		op->status = STORE_GONE;
-		return true;
+		return script_read_fence(op, reply);
 	default:
 		return false;
 	}
