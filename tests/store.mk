@@ -65,3 +65,10 @@ tests_check_store_fences_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_check_store_fences_LDADD = $(tests_check_store_quorum_LDADD)
 tests_check_store_majority_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
 tests_check_store_majority_LDADD = tests/libstorebench.la
+
+TESTS += tests/check_store_redlock.sh
+EXTRA_DIST += tests/check_store_redlock.sh tests/redlock_peer.js
+
+clean-local: clean-redlock-peer
+clean-redlock-peer:
+	rm -rf tests/redlock_peer
