@@ -158,6 +158,9 @@ static void upgrade_to(const char *key)
 	record_writer_deinit(&w);
 	table_deliver(table);
 	world_pass_ms(0);
+	/* What is held is compared at once. */
+	while (world_n_open() && world_first()->verb == STORE_CHECK)
+		world_reply(STORE_CHECK, STORE_OK);
 }
 
 static void upgrade(void)
@@ -263,6 +266,26 @@ START_TEST(a_renewal_under_way_is_sent_again)
 		upgrade();
 		world_reply(STORE_EXTEND, STORE_OK);
 		ck_assert_ptr_nonnull(mutex_lock(world_mutex()));
+		end();
+	}
+END_TEST
+
+START_TEST(what_is_held_is_compared_at_once)
+	{
+		struct record_writer w;
+		char why[160];
+
+		begin();
+		grant(0);
+		save(&w);
+		end_process();
+		table = world_table("key");
+		ck_assert(load_text(w.data, w.len, why, sizeof(why)));
+		record_writer_deinit(&w);
+		world_pass_ms(0);
+		world_reply(STORE_CHECK, STORE_GONE);
+		ck_assert_uint_eq(c(0)->n_lost, 1);
+		ck_assert_int_eq(c(0)->reason, LOST_REPLACED);
 		end();
 	}
 END_TEST
@@ -878,6 +901,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, a_held_lock_stays_held_with_its_lease_and_fence);
 	tcase_add_test(tcase, renewal_goes_on);
 	tcase_add_test(tcase, a_renewal_under_way_is_sent_again);
+	tcase_add_test(tcase, what_is_held_is_compared_at_once);
 	tcase_add_test(tcase, expiring_is_told_once);
 	tcase_add_test(tcase, expiring_that_was_not_told_is_told_after);
 	tcase_add_test(tcase, a_lease_that_ends_meanwhile_is_lost);

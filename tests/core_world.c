@@ -93,7 +93,13 @@ static void free_store(struct store *store)
 	(void)store;
 }
 
-static const struct store_class class = {submit, watch, unwatch, flush, free_store};
+static const struct store_class class = {
+	.submit = submit,
+	.watch = watch,
+	.unwatch = unwatch,
+	.flush = flush,
+	.free = free_store,
+};
 struct store world_store = {.class = &class, .name = "scripted:"};
 
 static void section_free(struct section *section)

@@ -275,8 +275,6 @@ struct mutex *table_give_birth(struct table *table, struct section *section, con
 			       size_t len);
 /* Does `settled` of an answer mean what it says? */
 bool table_trusts_settled(const struct table *table);
-struct section *section_ref(struct section *section);
-void section_unref(struct section *section);
 void stats_count_wait(struct table_stats *stats, int64_t us);
 void stats_count_hold(struct table_stats *stats, int64_t us);
 

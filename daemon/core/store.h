@@ -83,6 +83,8 @@ enum store_status {
 	STORE_UNKNOWN,
 };
 
+struct record;
+struct record_writer;
 struct store;
 struct store_op;
 typedef void store_done_fn(struct store_op *op);
@@ -207,6 +209,12 @@ struct store_class {
 	/* Ends it. What is still open is answered first, REFUSED or UNKNOWN; watches must be gone.
 	 */
 	void (*free)(struct store *store);
+	/*
+	 * NULL unless what it keeps would end with the process: writes that as records of the type
+	 * `stored`, and takes one of them back.
+	 */
+	void (*save)(struct store *store, struct record_writer *w);
+	void (*load)(struct store *store, const struct record *record);
 };
 
 /* The head of every implementation's own struct. */

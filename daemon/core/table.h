@@ -31,6 +31,10 @@ struct section {
 	int64_t fence_seen; /* the highest that any mutex of it saw before it ended */
 };
 
+/* For who keeps a section beside the table; the last reference frees it. */
+struct section *section_ref(struct section *section);
+void section_unref(struct section *section);
+
 struct table_env {
 	struct clock *clock;
 	struct entropy *entropy;

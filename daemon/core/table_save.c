@@ -143,6 +143,34 @@ static bool loses_extension(const struct mutex *mutex)
 	return false;
 }
 
+/* Shorter than `ttl_ms`, if a command that is on its way makes the key stand for less. */
+static int64_t shorter_ms(int64_t ttl_ms, const struct store_op *op, bool busy)
+{
+	const bool prolongs =
+		op->verb == STORE_ACQUIRE || op->verb == STORE_REPLACE || op->verb == STORE_EXTEND;
+
+	return busy && op->written && prolongs && (!ttl_ms || op->ttl_ms < ttl_ms) ? op->ttl_ms
+										   : ttl_ms;
+}
+
+/* The commands that are lost now: see mutex_note_stray(). */
+static void save_strays(struct save *save, const struct mutex *mutex)
+{
+	const struct errand *errand;
+	int64_t ttl_ms = 0;
+
+	ttl_ms = shorter_ms(ttl_ms, &mutex->op, mutex->op_busy);
+	ttl_ms = shorter_ms(ttl_ms, &mutex->upkeep, mutex->upkeep_busy);
+	TAILQ_FOREACH (errand, &mutex->errands, entry) {
+		if (errand->kind == ERRAND_EXTEND)
+			ttl_ms = shorter_ms(ttl_ms, &errand->op, errand->busy);
+	}
+	record_put_number(save->w, "stray_us", ttl_ms ? mutex_now_us(mutex) : mutex->stray_us);
+	if (mutex->stray_ttl_ms && (!ttl_ms || mutex->stray_ttl_ms < ttl_ms))
+		ttl_ms = mutex->stray_ttl_ms;
+	record_put_number(save->w, "stray_ttl_ms", ttl_ms);
+}
+
 static void save_mutex(struct save *save, const struct mutex *mutex)
 {
 	struct record_writer *w = save->w;
@@ -164,6 +192,7 @@ static void save_mutex(struct save *save, const struct mutex *mutex)
 	record_put_number(w, "passes_in_lease", mutex->passes_in_lease);
 	record_put_number(w, "fence_seen", mutex->fence_seen);
 	record_put_number(w, "doubtful_us", mutex->doubtful_us);
+	save_strays(save, mutex);
 	if (has_main_command(state)) {
 		save_main_command(save, mutex);
 	} else {
@@ -182,6 +211,7 @@ static void save_mutex(struct save *save, const struct mutex *mutex)
 	record_put_number(w, "passes_in_row", mutex->passes_in_row);
 	record_put_number(w, "stay_out", mutex->stay_out);
 	record_put_number(w, "stay_out_us", mutex->stay_out_us);
+	record_put_number(w, "stayed_out_us", mutex->stayed_out_us);
 	record_put_number(w, "look_us", mutex->look_us);
 	record_put_number(w, "patience_us", mutex->patience_us);
 	record_put_number(w, "n_contested", mutex->n_contested);
@@ -245,6 +275,8 @@ static void save_removal(struct save *save, const struct errand *errand)
 	record_put_number(w, "until_us", errand->until_us);
 	record_put_number(w, "doubt_us", errand->doubt_us);
 	record_put_number(w, "repeated", errand->repeated || (errand->busy && errand->op.written));
+	record_put_number(w, "inherited", errand->inherited);
+	record_put_number(w, "answered", errand->answered);
 	record_put_number(w, "backoff_us", errand->backoff_us);
 	record_put_number(w, "slot", errand->slot);
 	if (ask)
@@ -309,6 +341,18 @@ static void save_table(struct save *save)
 	}
 }
 
+/* Does a LIST go on from here? */
+static bool is_pointed_at(const struct table *table, const struct mutex *mutex)
+{
+	const struct table_cursor *cursor;
+
+	TAILQ_FOREACH (cursor, &table->cursors, entry) {
+		if (cursor->next == mutex)
+			return true;
+	}
+	return false;
+}
+
 void table_save(struct table *table, struct record_writer *w, struct table_namer *namer)
 {
 	struct save save = {table, w, namer};
@@ -319,7 +363,7 @@ void table_save(struct table *table, struct record_writer *w, struct table_namer
 	assert(TAILQ_EMPTY(&table->answers));
 	save_table(&save);
 	TAILQ_FOREACH (mutex, &table->mutexes, entry) {
-		if (mutex_is_idle(mutex) && mutex->fence_seen == 0)
+		if (mutex_is_idle(mutex) && mutex->fence_seen == 0 && !is_pointed_at(table, mutex))
 			continue;
 		save_mutex(&save, mutex);
 		if (mutex->lock)
@@ -341,8 +385,10 @@ struct load {
 	struct table *table;
 	struct table_finder *finder;
 	const struct record *record;
-	struct mutex *mutex;	/* to which the records belong that come; NULL: none came yet */
-	enum mutex_state state; /* of it, as soon as all of it is there */
+	struct mutex *mutex; /* to which the records belong that come; NULL: none came yet */
+	/* Of it, as soon as all of it is there. */
+	enum mutex_state state;
+	struct place *next_place;
 	char *why;
 	size_t size;
 };
@@ -486,6 +532,8 @@ static bool load_fields(struct load *load)
 	mutex->doubtful = flag(load, "doubtful");
 	mutex->doubtful_us = get(load, "doubtful_us", TIME_MAX);
 	mutex->prolonged = flag(load, "prolonged");
+	mutex->stray_ttl_ms = get(load, "stray_ttl_ms", TTL_MAX_MS);
+	mutex->stray_us = get(load, "stray_us", TIME_MAX);
 	mutex->backoff_us = get(load, "backoff_us", SECOND_US);
 	mutex->round = (uint32_t)get(load, "round", UINT32_MAX);
 	mutex->answered_round = (uint32_t)get(load, "answered_round", UINT32_MAX);
@@ -497,6 +545,7 @@ static bool load_fields(struct load *load)
 	mutex->passes_in_row = (unsigned)get(load, "passes_in_row", UINT32_MAX);
 	mutex->stay_out = flag(load, "stay_out");
 	mutex->stay_out_us = get(load, "stay_out_us", TIME_MAX);
+	mutex->stayed_out_us = get(load, "stayed_out_us", TIME_MAX);
 	mutex->look_us = get_moment(load, "look_us");
 	mutex->patience_us = get(load, "patience_us", TIME_MAX);
 	mutex->n_contested = (unsigned)get(load, "n_contested", UINT16_MAX);
@@ -529,7 +578,7 @@ static void set_place(struct load *load, struct section *section)
 		place_unref(place);
 		return;
 	}
-	mutex->next_place = mutex->place;
+	load->next_place = mutex->place;
 	mutex->place = place;
 }
 
@@ -644,6 +693,8 @@ static bool load_removal(struct load *load)
 	errand->op.ttl_ms = get(load, "op_ttl_ms", TTL_MAX_MS);
 	errand->doubt_us = get(load, "doubt_us", TIME_MAX);
 	errand->repeated = flag(load, "repeated");
+	errand->inherited = flag(load, "inherited");
+	errand->answered = flag(load, "answered");
 	errand->backoff_us = get(load, "backoff_us", SECOND_US);
 	timer_set(&load->table->timers, &errand->timer, at_us);
 	if (ask) {
@@ -713,10 +764,14 @@ static bool finish_mutex(struct load *load)
 		return refuse(load, "it is %s, which does not fit the rest",
 			      mutex_state_word(load->state));
 	mutex_set_state(mutex, load->state);
+	mutex->next_place = load->next_place;
+	load->next_place = NULL;
 	if (mutex->leaving)
 		mutex_refuse_waiters(mutex, OUTCOME_UNKNOWN_MUTEX);
 	if (load->state == MUTEX_FREE && mutex->n_waiters > 0)
 		mutex_next(mutex);
+	/* The store may have lost it while nobody was connected. */
+	mutex_check_now(mutex);
 	/* LINGERING: nobody has listened meanwhile for who wants it, so linger_us is over. */
 	mutex_settle_up(mutex);
 	load->mutex = NULL;
@@ -799,9 +854,12 @@ bool table_load(struct table *table, struct record_reader reader, struct table_f
 		.size = size,
 	};
 
-	while (record_next(&reader, &record)) {
-		if (!load_record(&load))
-			return false;
-	}
-	return finish_mutex(&load);
+	bool good = true;
+
+	while (good && record_next(&reader, &record))
+		good = load_record(&load);
+	good = good && finish_mutex(&load);
+	if (load.next_place)
+		place_unref(load.next_place);
+	return good;
 }

@@ -11,6 +11,7 @@
 #include <uthash.h>
 
 #include "util/alloc.h"
+#include "util/record.h"
 
 struct memory_key {
 	UT_hash_handle hh;
@@ -269,12 +270,52 @@ static void memory_free(struct store *store)
 	free(memory);
 }
 
+static void memory_save(struct store *store, struct record_writer *w)
+{
+	struct memory *memory = memory_of(store);
+
+	record_begin(w, "stored");
+	record_put_number(w, "last_fence", memory->fence);
+	record_end(w);
+	for (struct memory_key *entry = memory->keys; entry; entry = entry->hh.next) {
+		record_begin(w, "stored");
+		record_put_text(w, "key", entry->name);
+		record_put_text(w, "value", entry->value);
+		record_put_text(w, "announced", entry->announced);
+		record_put_number(w, "expires_us", entry->expires_us);
+		record_end(w);
+	}
+}
+
+static void memory_load(struct store *store, const struct record *record)
+{
+	struct memory *memory = memory_of(store);
+	const int64_t fence = record_number(record, "last_fence");
+	char *name = record_text(record, "key");
+	char value[LOCK_STRING_SIZE];
+	struct memory_key *entry = NULL;
+
+	if (fence > memory->fence)
+		memory->fence = fence;
+	if (name)
+		HASH_FIND_STR(memory->keys, name, entry);
+	if (name && !entry && record_copy_text(record, "value", value, sizeof(value))) {
+		entry = memory_add(memory, name);
+		memcpy(entry->value, value, sizeof(value));
+		entry->announced = record_text(record, "announced");
+		entry->expires_us = record_number(record, "expires_us");
+	}
+	free(name);
+}
+
 static const struct store_class memory_class = {
 	.submit = memory_submit,
 	.watch = memory_watch,
 	.unwatch = memory_unwatch,
 	.flush = memory_flush,
 	.free = memory_free,
+	.save = memory_save,
+	.load = memory_load,
 };
 
 struct store *memory_open(const struct store_env *env, struct store_listener *listener)

@@ -14,6 +14,7 @@
 #include "store/servers.h"
 #include "store/url.h"
 #include "util/alloc.h"
+#include "util/record.h"
 
 static bool strings_equal(const char *a, const char *b)
 {
@@ -52,6 +53,34 @@ void store_settings_deinit(struct store_settings *settings)
 	free(settings->sentinel_username);
 	free(settings->sentinel_password_file);
 	*settings = (struct store_settings){0};
+}
+
+void store_settings_save(const struct store_settings *settings, struct record_writer *w)
+{
+	record_put_text(w, "url", settings->url);
+	record_put_number(w, "pool_size", settings->pool_size);
+	record_put_number(w, "connect_timeout_ms", settings->connect_timeout_ms);
+	record_put_number(w, "command_timeout_ms", settings->command_timeout_ms);
+	record_put_text(w, "username", settings->username);
+	record_put_text(w, "password_file", settings->password_file);
+	record_put_text(w, "sentinel_username", settings->sentinel_username);
+	record_put_text(w, "sentinel_password_file", settings->sentinel_password_file);
+}
+
+void store_settings_load(struct store_settings *settings, const struct record *record)
+{
+	*settings = (struct store_settings){
+		.url = record_text(record, "url"),
+		.pool_size = (unsigned)record_number_within(record, "pool_size", 1, INT32_MAX, 1),
+		.connect_timeout_ms =
+			record_number_within(record, "connect_timeout_ms", 1, INT32_MAX, 1000),
+		.command_timeout_ms =
+			record_number_within(record, "command_timeout_ms", 1, INT32_MAX, 1000),
+		.username = record_text(record, "username"),
+		.password_file = record_text(record, "password_file"),
+		.sentinel_username = record_text(record, "sentinel_username"),
+		.sentinel_password_file = record_text(record, "sentinel_password_file"),
+	};
 }
 
 /* Kinds of url that are known by name, so that a fault can say more than "unknown". */

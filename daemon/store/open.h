@@ -10,6 +10,8 @@
 #include "core/store.h"
 
 struct event_base;
+struct record;
+struct record_writer;
 
 /* What a section of the configuration says about its store. Strings are owned; NULL: not given. */
 struct store_settings {
@@ -27,6 +29,9 @@ struct store_settings {
 bool store_settings_equal(const struct store_settings *a, const struct store_settings *b);
 void store_settings_copy(struct store_settings *to, const struct store_settings *from);
 void store_settings_deinit(struct store_settings *settings);
+/* As fields of a record, and back; the url may have a password in it. */
+void store_settings_save(const struct store_settings *settings, struct record_writer *w);
+void store_settings_load(struct store_settings *settings, const struct record *record);
 
 /*
  * store_settings_check - can a store be made of this?
