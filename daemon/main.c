@@ -9,16 +9,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <time.h>
+#include <unistd.h>
 
 #ifdef HAVE_LIBSYSTEMD
 #include <systemd/sd-daemon.h>
 #endif
 
 #include "conf/conf.h"
+#include "serve/handover.h"
 #include "serve/journal.h"
 #include "serve/server.h"
 #include "util/alloc.h"
@@ -33,7 +37,9 @@ struct program {
 	const char *conf_path;
 	struct event_base *base;
 	struct server *server;
-	struct event *events[4]; /* signals and the watchdog's timer; NULL: not used */
+	struct event *events[5]; /* signals and the watchdog's timer; NULL: not used */
+	struct handover_env handover;
+	int handover_fd; /* the state of the program before; -1: none */
 };
 
 /* ------------------------------------------------------------------ time and chance */
@@ -233,6 +239,10 @@ static void signal_cb(evutil_socket_t signal_number, short what, void *arg)
 		reload(program);
 		return;
 	}
+	if (signal_number == SIGUSR2) {
+		handover_start(program->server, &program->handover);
+		return;
+	}
 	notify_stopping();
 	server_stop(program->server);
 }
@@ -246,17 +256,48 @@ static struct event *signal_start(struct program *program, int signal_number)
 }
 
 /* Return: false when the daemon must not run. It can run without a journal. */
-static bool open_journal(const struct conf *conf, struct journal_file **journal)
+static bool open_journal(const struct program *program, const struct conf *conf,
+			 struct journal_file **journal)
 {
 	struct journal_env env = {.path = conf->state_file, .clock = &boottime};
-	int error;
+	char *path = NULL;
+	int fd = -1, error;
 
 	journal_boot_id(&chance.entropy, env.boot);
-	error = journal_open(&env, journal);
+	if (program->handover_fd >= 0)
+		fd = handover_journal(program->handover_fd, &path);
+	if (fd >= 0) {
+		env.path = path;
+		error = journal_inherit(&env, fd, journal);
+	} else {
+		error = journal_open(&env, journal);
+	}
+	free(path);
 	if (error < 0)
 		log_error("without a state file: what is locked when this process crashes stays "
 			  "locked until it expires");
 	return error <= 0;
+}
+
+/* From here on they find their handlers: the program before this one may have kept them back. */
+static void let_signals_come(void)
+{
+	sigset_t ours;
+
+	sigemptyset(&ours);
+	sigaddset(&ours, SIGHUP);
+	sigaddset(&ours, SIGINT);
+	sigaddset(&ours, SIGTERM);
+	sigaddset(&ours, SIGUSR2);
+	sigprocmask(SIG_UNBLOCK, &ours, NULL);
+}
+
+/* Begins to serve, or goes on with it. Return: whether it can. */
+static bool serve(struct program *program)
+{
+	if (program->handover_fd >= 0)
+		return handover_finish(program->server, program->handover_fd);
+	return server_listen(program->server) == 0;
 }
 
 static int run(struct program *program, struct conf *conf)
@@ -265,7 +306,7 @@ static int run(struct program *program, struct conf *conf)
 		.clock = &boottime,
 		.entropy = &chance.entropy,
 		.open_store = store_open,
-		.listen_fd = inherited_socket(),
+		.listen_fd = program->handover_fd >= 0 ? -1 : inherited_socket(),
 	};
 	int status = EXIT_FAILURE;
 
@@ -273,7 +314,7 @@ static int run(struct program *program, struct conf *conf)
 		conf_free(conf);
 		return EX_CONFIG;
 	}
-	if (!open_journal(conf, &env.journal)) {
+	if (!open_journal(program, conf, &env.journal)) {
 		conf_free(conf);
 		return EXIT_FAILURE;
 	}
@@ -284,14 +325,20 @@ static int run(struct program *program, struct conf *conf)
 	program->events[0] = signal_start(program, SIGTERM);
 	program->events[1] = signal_start(program, SIGINT);
 	program->events[2] = signal_start(program, SIGHUP);
-	if (server_listen(program->server) == 0) {
-		program->events[3] = watchdog_start(program);
-		log_info("redmutexd %s serves %s", PACKAGE_VERSION,
-			 env.listen_fd >= 0 ? "the socket that was handed over"
-					    : conf->socket_path);
+	program->events[3] = signal_start(program, SIGUSR2);
+	let_signals_come();
+	if (serve(program)) {
+		program->events[4] = watchdog_start(program);
+		if (program->handover_fd < 0)
+			log_info("redmutexd %s serves %s", PACKAGE_VERSION,
+				 env.listen_fd >= 0 ? "the socket that was handed over"
+						    : conf->socket_path);
 		notify_ready();
 		server_run(program->server);
 		status = EXIT_SUCCESS;
+	} else if (program->handover_fd >= 0) {
+		_exit(EXIT_FAILURE); /* touching nothing: the next start finds it as after a crash
+				      */
 	}
 	server_free(program->server);
 	journal_close(env.journal);
@@ -302,6 +349,98 @@ static int run(struct program *program, struct conf *conf)
 	event_base_free(program->base);
 	libevent_global_shutdown();
 	return status;
+}
+
+/* ------------------------------------------------------------------ being replaced */
+
+static void tell_leaving(void *arg, bool leaves)
+{
+	(void)arg;
+	if (leaves)
+		notify_reloading();
+	else
+		notify_ready();
+}
+
+/* Is this the file that is running? Return: its absolute path, to be freed, or NULL. */
+static char *running_path(const char *path)
+{
+	struct stat mine, other;
+	char *cwd, *absolute;
+
+	if (!path || !strchr(path, '/') || stat(path, &other) < 0 ||
+	    stat("/proc/self/exe", &mine) < 0 || mine.st_dev != other.st_dev ||
+	    mine.st_ino != other.st_ino)
+		return NULL;
+	if (*path == '/')
+		return xstrdup(path);
+	cwd = getcwd(NULL, 0);
+	absolute = cwd ? xasprintf("%s/%s", cwd, path) : NULL;
+	free(cwd);
+	return absolute;
+}
+
+/*
+ * Where the program is on disk, as it was started, so that a symbolic link is followed anew when
+ * it is replaced; or where the kernel has it from.
+ */
+static char *program_path(const char *name)
+{
+	static const char deleted[] = " (deleted)";
+	char *path = running_path(name), link[4096];
+	ssize_t len;
+
+	if (!path)
+		path = running_path((const char *)getauxval(AT_EXECFN));
+	if (path)
+		return path;
+	len = readlink("/proc/self/exe", link, sizeof(link) - 1);
+	if (len < 0)
+		return xstrdup(name);
+	link[len] = '\0';
+	if ((size_t)len > strlen(deleted) &&
+	    strcmp(link + (size_t)len - strlen(deleted), deleted) == 0)
+		link[(size_t)len - strlen(deleted)] = '\0';
+	return xstrdup(link);
+}
+
+/* The state that the program before this one, or the one that tries it, has left. -1: none. */
+static int inherited_state(void)
+{
+	const char *text = getenv(HANDOVER_VARIABLE);
+	int fd = text && *text ? atoi(text) : -1;
+
+	unsetenv(HANDOVER_VARIABLE);
+	return fd > STDERR_FILENO ? fd : -1;
+}
+
+/*
+ * The configuration was good when this program was tried, a moment ago. If it is just being written
+ * anew, it is worth waiting for: locks are held.
+ */
+static struct conf *load_conf_again(const char *path)
+{
+	const struct timespec pause = {.tv_nsec = 50000000};
+	struct conf *conf = NULL;
+
+	for (int i = 0; i < 40 && !conf; i++) {
+		nanosleep(&pause, NULL);
+		conf = conf_load(path, log_fault, NULL);
+	}
+	return conf;
+}
+
+static int check_handover(const struct program *program, struct conf *conf)
+{
+	struct server_env env = {.clock = &boottime, .entropy = &chance.entropy, .listen_fd = -1};
+
+	if (program->handover_fd < 0) {
+		fprintf(stderr,
+			"--" HANDOVER_OPTION ": there is no state in $" HANDOVER_VARIABLE "\n");
+		return EX_USAGE;
+	}
+	raise_limit(conf);
+	return handover_check(&env, conf, program->handover_fd);
 }
 
 static void print_usage(FILE *out)
@@ -320,19 +459,21 @@ static void print_usage(FILE *out)
 
 int main(int argc, char **argv)
 {
-	enum { OPTION_DUMP = 256 };
+	enum { OPTION_DUMP = 256, OPTION_HANDOVER };
 	static const struct option options[] = {
 		{"config", required_argument, NULL, 'c'},
 		{"test", no_argument, NULL, 't'},
 		{"dump-config", no_argument, NULL, OPTION_DUMP},
+		{HANDOVER_OPTION, no_argument, NULL, OPTION_HANDOVER},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'},
 		{0},
 	};
-	struct program program = {.conf_path = DEFAULT_CONF};
-	bool test = false, dump = false;
+	struct program program = {.conf_path = DEFAULT_CONF, .handover_fd = inherited_state()};
+	bool test = false, dump = false, handover = false;
 	struct conf *conf;
-	int c;
+	char *path;
+	int c, status;
 
 	while ((c = getopt_long(argc, argv, "c:thV", options, NULL)) != -1) {
 		switch (c) {
@@ -344,6 +485,9 @@ int main(int argc, char **argv)
 			break;
 		case OPTION_DUMP:
 			dump = true;
+			break;
+		case OPTION_HANDOVER:
+			handover = true;
 			break;
 		case 'h':
 			print_usage(stdout);
@@ -363,9 +507,14 @@ int main(int argc, char **argv)
 	}
 
 	log_open();
-	conf = conf_load(program.conf_path, test || dump ? print_fault : log_fault, NULL);
+	conf = conf_load(program.conf_path, test || dump || handover ? print_fault : log_fault,
+			 NULL);
+	if (!conf && program.handover_fd >= 0 && !handover)
+		conf = load_conf_again(program.conf_path);
 	if (!conf)
 		return EX_CONFIG;
+	if (handover)
+		_exit(check_handover(&program, conf));
 	if (dump)
 		conf_dump(conf, stdout);
 	if (test || dump) {
@@ -373,5 +522,12 @@ int main(int argc, char **argv)
 		return EXIT_SUCCESS;
 	}
 	log_set_level(conf->log_level);
-	return run(&program, conf);
+	program.handover = (struct handover_env){
+		.path = path = program_path(argv[0]),
+		.argv = argv,
+		.leaving = tell_leaving,
+	};
+	status = run(&program, conf);
+	free(path);
+	return status;
 }

@@ -10,6 +10,7 @@ tests_libharness_la_SOURCES = \
 serve_tests = \
 	tests/check_serve_crash \
 	tests/check_serve_daemon \
+	tests/check_serve_handover \
 	tests/check_serve_journal \
 	tests/check_serve_metrics \
 	tests/check_serve_protocol \
@@ -45,3 +46,6 @@ tests_check_serve_metrics_LDADD = tests/libharness.la $(CHECK_LIBS)
 
 tests_check_serve_systemd_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_check_serve_systemd_LDADD = tests/libharness.la $(CHECK_LIBS)
+
+tests_check_serve_handover_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) -pthread
+tests_check_serve_handover_LDADD = tests/libharness.la tests/libredisserver.la $(CHECK_LIBS) -lpthread

@@ -715,21 +715,12 @@ static void file_scan(struct journal_file *file)
 			  file->path, n_damaged);
 }
 
-int journal_open(const struct journal_env *env, struct journal_file **out)
+/* The rest, once there is a descriptor, which is taken over. */
+static int file_new(const struct journal_env *env, int fd, struct journal_file **out)
 {
-	struct journal_file *file;
-	bool busy;
-	int fd = open_prepared(env->path, &busy), error;
+	struct journal_file *file = xcalloc(1, sizeof(*file));
+	int error;
 
-	if (busy) {
-		log_error("%s is in use by another daemon; give this one another state_file, or "
-			  "another socket",
-			  env->path);
-		return JOURNAL_E_BUSY;
-	}
-	if (fd < 0)
-		return fd;
-	file = xcalloc(1, sizeof(*file));
 	file->journal.class = &journal_class;
 	file->path = xstrdup(env->path);
 	file->clock = env->clock;
@@ -744,6 +735,42 @@ int journal_open(const struct journal_env *env, struct journal_file **out)
 	file_scan(file);
 	*out = file;
 	return 0;
+}
+
+int journal_open(const struct journal_env *env, struct journal_file **out)
+{
+	bool busy;
+	int fd = open_prepared(env->path, &busy);
+
+	if (busy) {
+		log_error("%s is in use by another daemon; give this one another state_file, or "
+			  "another socket",
+			  env->path);
+		return JOURNAL_E_BUSY;
+	}
+	return fd < 0 ? fd : file_new(env, fd, out);
+}
+
+int journal_inherit(const struct journal_env *env, int fd, struct journal_file **out)
+{
+	struct stat status;
+
+	if (fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 && fstat(fd, &status) == 0 &&
+	    S_ISREG(status.st_mode) && file_condition(fd, status.st_size) == CONDITION_GOOD)
+		return file_new(env, fd, out);
+	log_error("%s: the program before had it in another form", env->path);
+	close(fd);
+	return -EINVAL;
+}
+
+int journal_fd(const struct journal_file *file)
+{
+	return file->fd;
+}
+
+const char *journal_path(const struct journal_file *file)
+{
+	return file->path;
 }
 
 void journal_close(struct journal_file *file)

@@ -60,6 +60,18 @@ void journal_boot_id(struct entropy *entropy, unsigned char boot[JOURNAL_BOOT_SI
  * Return: 0; JOURNAL_E_BUSY; or a negative errno. The reason was logged.
  */
 int journal_open(const struct journal_env *env, struct journal_file **out);
+/*
+ * journal_inherit - go on with the file that another program had open in this process
+ * @env: its path is that of the file
+ * @fd: locked still; taken over
+ *
+ * Its slots keep their numbers, and need no journal_recover().
+ * Return: 0, or a negative errno; the reason was logged.
+ */
+int journal_inherit(const struct journal_env *env, int fd, struct journal_file **out);
+/* What that needs: borrowed. */
+int journal_fd(const struct journal_file *file);
+const char *journal_path(const struct journal_file *file);
 /* Unmaps it; what is noted stays for the next start. Accepts NULL. */
 void journal_close(struct journal_file *file);
 

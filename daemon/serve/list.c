@@ -13,6 +13,7 @@
 #include "serve/server_private.h"
 #include "serve/session.h"
 #include "util/alloc.h"
+#include "util/record.h"
 
 enum {
 	LIST_LOOKS = 16,	 /* questions to stores at a time */
@@ -114,11 +115,24 @@ static void item_begin(struct list *list, struct reply_writer *w, const char *na
 	list->n_items++;
 }
 
+/* Asks the store about it. There is a place left. */
+static void list_look(struct list *list, struct mutex *mutex)
+{
+	struct look *look = list->looks;
+
+	while (look->mutex)
+		look++;
+	memset(&look->ask, 0, sizeof(look->ask));
+	look->ask.done = look_done;
+	look->mutex = mutex;
+	list->n_looks++;
+	mutex_look(mutex, &look->ask);
+}
+
 static void list_mutex(struct list *list, struct mutex *mutex)
 {
 	struct session *session = list->call->session;
 	struct reply_writer w;
-	struct look *look = list->looks;
 
 	if (!list_wants(list, mutex_name(mutex)) || !mutex_in_use(mutex) ||
 	    !server_allows(mutex_section(mutex), session))
@@ -129,13 +143,7 @@ static void list_mutex(struct list *list, struct mutex *mutex)
 		session_line_end(session, &w);
 		return;
 	}
-	while (look->mutex)
-		look++;
-	memset(&look->ask, 0, sizeof(look->ask));
-	look->ask.done = look_done;
-	look->mutex = mutex;
-	list->n_looks++;
-	mutex_look(mutex, &look->ask);
+	list_look(list, mutex);
 }
 
 static void look_done(struct ask *ask)
@@ -225,4 +233,58 @@ bool list_step(struct call *call)
 		}
 	}
 	return false;
+}
+
+/* ------------------------------------------------------------------ for the process after */
+
+void list_save(struct call *call, struct record_writer *w)
+{
+	const struct list *list = call->list;
+	const struct mutex *next = list->cursor_open ? list->cursor.next : NULL;
+
+	record_begin(w, "list");
+	record_put_number(w, "call", (int64_t)call->save_id);
+	record_put_text(w, "pattern", list->pattern);
+	record_put_number(w, "items", list->n_items);
+	record_put_number(w, "section", (int64_t)list->next_section);
+	record_put_text(w, "next", next ? mutex_name(next) : NULL);
+	record_end(w);
+	for (unsigned i = 0; i < LIST_LOOKS; i++) {
+		if (!list->looks[i].mutex)
+			continue;
+		record_begin(w, "look");
+		record_put_number(w, "call", (int64_t)call->save_id);
+		record_put_text(w, "mutex", mutex_name(list->looks[i].mutex));
+		record_end(w);
+	}
+}
+
+bool list_load(struct call *call, const struct record *record)
+{
+	struct table *table = call->session->server->table;
+	char pattern[PROTO_NAME_MAX + 1];
+	char *next = record_text(record, "next");
+	struct list *list;
+
+	if (!record_copy_text(record, "pattern", pattern, sizeof(pattern)) ||
+	    !list_open(call, (struct span){pattern, strlen(pattern)})) {
+		free(next);
+		return false;
+	}
+	list = call->list;
+	list->n_items = record_number(record, "items");
+	list->next_section =
+		(size_t)record_number_within(record, "section", 0, INT32_MAX, INT32_MAX);
+	if (next)
+		list->cursor.next = table_peek(table, next, strlen(next));
+	if (!next || !list->cursor.next)
+		list_close_cursor(list);
+	free(next);
+	return true;
+}
+
+void list_load_look(struct call *call, struct mutex *mutex)
+{
+	if (call->list->n_looks < LIST_LOOKS)
+		list_look(call->list, mutex);
 }

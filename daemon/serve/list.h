@@ -9,6 +9,9 @@
 
 struct call;
 struct list;
+struct mutex;
+struct record;
+struct record_writer;
 
 /* Attaches a walk to the call. Return: false when memory is out. */
 bool list_open(struct call *call, struct span pattern);
@@ -21,5 +24,14 @@ bool list_open(struct call *call, struct span pattern);
 bool list_step(struct call *call);
 /* Ends it without an answer; it frees itself, and its call, when its looks are back. */
 void list_cancel(struct call *call);
+
+/*
+ * As records, for the process that comes after: `list` says where it is, and a `look` each which
+ * mutexes it has asked about.
+ */
+void list_save(struct call *call, struct record_writer *w);
+/* A call's walk as that record has it. Return: false when memory is out. */
+bool list_load(struct call *call, const struct record *record);
+void list_load_look(struct call *call, struct mutex *mutex);
 
 #endif

@@ -22,6 +22,7 @@
 #include "serve/session.h"
 #include "util/alloc.h"
 #include "util/log.h"
+#include "util/record.h"
 
 enum { ACCEPTS_PER_TURN = 64 };
 
@@ -52,7 +53,8 @@ void listener_resume(struct listener *listener)
 		return;
 	listener->paused = false;
 	event_del(&listener->pause_event);
-	event_add(&listener->event, NULL);
+	if (!listener->server->draining)
+		event_add(&listener->event, NULL);
 }
 
 /* Tells a client why it is not served, and closes. It has asked nothing yet: there is room. */
@@ -172,6 +174,37 @@ int listener_adopt(struct server *server, int fd, struct listener **out)
 	}
 	*out = listener_new(server, fd);
 	return 0;
+}
+
+struct listener *listener_inherit(struct server *server, int fd, const char *path, int lock_fd)
+{
+	struct listener *listener = listener_new(server, fd);
+
+	listener->path = path ? xstrdup(path) : NULL;
+	listener->lock_fd = lock_fd;
+	return listener;
+}
+
+void listener_save(struct listener *listener, struct record_writer *w,
+		   void (*keep)(void *arg, int fd), void *arg)
+{
+	record_put_number(w, "fd", listener->fd);
+	record_put_text(w, "path", listener->path);
+	keep(arg, listener->fd);
+	if (listener->lock_fd < 0)
+		return;
+	record_put_number(w, "lock_fd", listener->lock_fd);
+	keep(arg, listener->lock_fd);
+}
+
+void listener_suspend(struct listener *listener, bool suspend)
+{
+	if (listener->paused)
+		return;
+	if (suspend)
+		event_del(&listener->event);
+	else
+		event_add(&listener->event, NULL);
 }
 
 /* Return: a descriptor that holds the lock file, or a negative errno that was logged. */

@@ -7,6 +7,10 @@ daemon_serve_libserve_la_SOURCES = \
 	daemon/serve/buffer.h \
 	daemon/serve/command.c \
 	daemon/serve/command.h \
+	daemon/serve/handover.c \
+	daemon/serve/handover.h \
+	daemon/serve/handover_state.c \
+	daemon/serve/handover_state.h \
 	daemon/serve/journal.c \
 	daemon/serve/journal.h \
 	daemon/serve/journal_recover.c \

@@ -21,6 +21,7 @@
 #include "serve/stats.h"
 #include "util/alloc.h"
 #include "util/log.h"
+#include "util/record.h"
 
 enum {
 	CONNECTIONS_MAX = 16,
@@ -247,8 +248,8 @@ static int place_listen(const char *place)
 	return fd;
 }
 
-/* Serves what comes in at a socket that listens. */
-static void serve(struct metrics *metrics, int fd)
+/* Serves what comes in at a socket that listens there. */
+static void serve(struct metrics *metrics, const char *place, int fd)
 {
 	const struct timeval silence = {SILENCE_MAX_S, 0};
 	struct evhttp_bound_socket *bound;
@@ -269,6 +270,8 @@ static void serve(struct metrics *metrics, int fd)
 				       EVHTTP_REQ_CONNECT | EVHTTP_REQ_PATCH);
 	evhttp_set_bevcb(metrics->http, visit_begin, metrics);
 	evhttp_set_gencb(metrics->http, request_cb, metrics);
+	metrics->place = xstrdup(place);
+	metrics->path = *place == '/' ? xstrdup(place) : NULL;
 }
 
 static void stop_serving(struct metrics *metrics)
@@ -306,19 +309,43 @@ void metrics_reload(struct metrics *metrics)
 	stop_serving(metrics);
 	if (!place)
 		return;
-	serve(metrics, fd);
-	metrics->place = xstrdup(place);
-	metrics->path = *place == '/' ? xstrdup(place) : NULL;
+	serve(metrics, place, fd);
 	log_info("metrics are served at %s%s", place, *place == '/' ? "" : "/metrics");
 }
 
-struct metrics *metrics_open(struct server *server)
+static struct metrics *metrics_new(struct server *server)
 {
 	struct metrics *metrics = xcalloc(1, sizeof(*metrics));
 
 	metrics->server = server;
 	event_assign(&metrics->sweep_event, server->base, -1, EV_PERSIST, sweep_cb, metrics);
+	return metrics;
+}
+
+struct metrics *metrics_open(struct server *server)
+{
+	struct metrics *metrics = metrics_new(server);
+
 	metrics_reload(metrics);
+	return metrics;
+}
+
+void metrics_save(struct metrics *metrics, struct record_writer *w, void (*keep)(void *arg, int fd),
+		  void *arg)
+{
+	if (!metrics->listener)
+		return;
+	record_put_text(w, "place", metrics->place);
+	record_put_number(w, "fd", evconnlistener_get_fd(metrics->listener));
+	keep(arg, evconnlistener_get_fd(metrics->listener));
+}
+
+struct metrics *metrics_inherit(struct server *server, const char *place, int fd)
+{
+	struct metrics *metrics = metrics_new(server);
+
+	serve(metrics, place, fd);
+	metrics_reload(metrics); /* it may be configured otherwise by now */
 	return metrics;
 }
 

@@ -7,6 +7,7 @@
  * connections at a time, one answer on each, and not for long.
  */
 struct metrics;
+struct record_writer;
 struct server;
 
 /*
@@ -18,6 +19,13 @@ struct server;
 struct metrics *metrics_open(struct server *server);
 /* The configuration may say something else. What could not be opened before is tried again. */
 void metrics_reload(struct metrics *metrics);
+/*
+ * For the program that comes after: where it listens, as fields of a record; and on with that.
+ * @place: as it was configured
+ */
+void metrics_save(struct metrics *metrics, struct record_writer *w, void (*keep)(void *arg, int fd),
+		  void *arg);
+struct metrics *metrics_inherit(struct server *server, const char *place, int fd);
 void metrics_close(struct metrics *metrics); /* accepts NULL */
 
 #endif

@@ -186,6 +186,11 @@ void owner_remove_call(struct owner *owner, struct call *call)
 	owner_mark(owner);
 }
 
+struct owner *owner_inherit(struct server *server, pid_t pid, uid_t uid, uint64_t born, int pidfd)
+{
+	return owner_new(server, pid, pidfd, uid, born);
+}
+
 unsigned owner_count_locks(struct server *server, uid_t uid)
 {
 	const struct lock *lock;

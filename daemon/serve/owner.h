@@ -25,6 +25,7 @@ struct owner {
 	int pidfd; /* -1 once it has ended */
 	struct event event;
 	LIST_HEAD(, call) calls; /* ACQUIREs under way */
+	uint64_t save_id;	 /* while the server is saved */
 	bool marked;		 /* on server->idle_owners */
 	LIST_ENTRY(owner) idle_entry;
 	UT_hash_handle hh; /* by pid; not in it once it has ended */
@@ -45,6 +46,9 @@ struct owner *owner_get(struct session *session, pid_t pid, const char **why);
  * more), or it can't be watched.
  */
 struct owner *owner_find(struct server *server, pid_t pid, uint64_t born);
+
+/* The owner of the process before; its pidfd is taken over. */
+struct owner *owner_inherit(struct server *server, pid_t pid, uid_t uid, uint64_t born, int pidfd);
 
 void owner_add_call(struct owner *owner, struct call *call);
 void owner_remove_call(struct owner *owner, struct call *call);

@@ -12,6 +12,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "serve/handover.h"
 #include "serve/journal.h"
 #include "serve/listener.h"
 #include "serve/metrics.h"
@@ -62,12 +63,6 @@ void server_mark_dirty(struct server *server, struct session *session)
 
 /* ------------------------------------------------------------------ stores and sections */
 
-/* What is the server's in a section: see struct section. */
-struct section_access {
-	struct conf_access access;
-	struct server_store *store;
-};
-
 bool server_allows(const struct section *section, struct session *session)
 {
 	const struct section_access *mine = section->access;
@@ -89,23 +84,19 @@ static void store_event(struct store_listener *listener, struct store *store,
 	table_store_event(mine->server->table, store, event);
 }
 
-/* The open store with these settings, or a new one; one section more uses it. */
-static struct server_store *store_use(struct server *server, const struct store_settings *settings)
+struct server_store *server_use_store(struct server *server, const struct store_settings *settings)
 {
 	struct server_store *store;
 
 	LIST_FOREACH (store, &server->stores, entry) {
-		if (store_settings_equal(&store->settings, settings)) {
-			store->n_sections++;
+		if (store_settings_equal(&store->settings, settings))
 			return store;
-		}
 	}
 	store = xcalloc(1, sizeof(*store));
 	store->server = server;
 	store->listener.event = store_event;
 	store_settings_copy(&store->settings, settings);
 	store->store = server->env.open_store(&server->store_env, settings, &store->listener);
-	store->n_sections = 1;
 	LIST_INSERT_HEAD(&server->stores, store, entry);
 	return store;
 }
@@ -151,12 +142,13 @@ static void *copy_of(const void *array, size_t n, size_t size)
 	return copy;
 }
 
-static struct section *section_make(struct server *server, const struct conf_mutex *conf)
+struct section *server_make_section(struct server *server, const struct conf_mutex *conf)
 {
 	struct section *section = xcalloc(1, sizeof(*section));
 	struct section_access *mine = xcalloc(1, sizeof(*mine));
 
-	mine->store = store_use(server, &conf->store);
+	mine->store = server_use_store(server, &conf->store);
+	mine->store->n_sections++;
 	mine->access = conf->access;
 	mine->access.users =
 		copy_of(conf->access.users, conf->access.n_users, sizeof(*conf->access.users));
@@ -178,7 +170,7 @@ static void server_configure(struct server *server)
 	struct section **sections = xcalloc(conf->n_mutexes + 1, sizeof(struct section *));
 
 	for (size_t i = 0; i < conf->n_mutexes; i++)
-		sections[i] = section_make(server, &conf->mutexes[i]);
+		sections[i] = server_make_section(server, &conf->mutexes[i]);
 	table_configure(server->table, sections, conf->n_mutexes);
 	free(sections);
 }
@@ -195,6 +187,8 @@ static int64_t next_due_us(struct server *server)
 		due_us = stalled->stalled_us + SESSION_STALL_US;
 	if (server->phase != SERVER_RUNNING && server->phase_end_us < due_us)
 		due_us = server->phase_end_us;
+	if (server->handover && handover_due_us(server) < due_us)
+		due_us = handover_due_us(server);
 	return due_us;
 }
 
@@ -302,11 +296,26 @@ void server_stop(struct server *server)
 	if (server->phase != SERVER_RUNNING)
 		return;
 	log_info("stopping");
+	handover_cancel(server);
 	listener_close(server->listener);
 	server->listener = NULL;
 	table_stop(server->table);
 	server->phase = SERVER_GRACE;
 	server->phase_end_us = server_now_us(server) + GRACE_US;
+}
+
+/* ------------------------------------------------------------------ draining */
+
+void server_drain(struct server *server, bool drain)
+{
+	struct session *session;
+
+	server->draining = drain;
+	listener_suspend(server->listener, drain);
+	if (drain)
+		return;
+	TAILQ_FOREACH (session, &server->sessions, entry)
+		session_resume(session);
 }
 
 /* ------------------------------------------------------------------ the turn */
@@ -331,7 +340,7 @@ static bool work_round(struct server *server)
 	struct server_store *store;
 	struct session *session;
 
-	while ((session = TAILQ_FIRST(&server->ready))) {
+	while (!server->draining && (session = TAILQ_FIRST(&server->ready))) {
 		TAILQ_REMOVE(&server->ready, session, ready_entry);
 		session->ready = false;
 		session_run(session);
@@ -389,11 +398,13 @@ static bool end_turn(struct server *server)
 				;
 		} while (stop_step(server));
 		settle_sessions(server);
-	} while (!TAILQ_EMPTY(&server->ready));
+	} while (!TAILQ_EMPTY(&server->ready) && !server->draining);
 	reap(server);
 
 	server->stats.turns++;
-	if (TAILQ_EMPTY(&server->later))
+	if (server->handover && handover_step(server))
+		return true;
+	if (TAILQ_EMPTY(&server->later) || server->draining)
 		return timer_arm(server);
 	while ((session = TAILQ_FIRST(&server->later))) {
 		TAILQ_REMOVE(&server->later, session, later_entry);
@@ -433,7 +444,8 @@ static void measure_turn(struct server *server, bool busy)
 
 void server_run(struct server *server)
 {
-	server->metrics = metrics_open(server);
+	if (!server->metrics)
+		server->metrics = metrics_open(server);
 	for (;;) {
 		bool busy = end_turn(server);
 
@@ -582,6 +594,7 @@ void server_free(struct server *server)
 
 	if (!server)
 		return;
+	handover_cancel(server);
 	metrics_close(server->metrics);
 	server->metrics = NULL;
 	listener_close(server->listener);

@@ -15,6 +15,8 @@
 #include "serve/user.h"
 
 struct call;
+struct conf_mutex;
+struct handover;
 struct list;
 struct listener;
 struct metrics;
@@ -37,6 +39,7 @@ struct server_stats {
 	uint64_t clients_dropped; /* for what they did not read */
 	uint64_t turns;
 	uint64_t reloads;
+	uint64_t upgrades;
 	int64_t started_us;
 	uint64_t turn_buckets[16], turn_us_sum; /* as in util/histogram.h */
 	/* As stats_look() found them. */
@@ -50,7 +53,15 @@ struct server_store {
 	struct store_settings settings;
 	struct store *store;
 	unsigned n_sections; /* freed at the end of the turn in which it falls to 0 */
+	uint64_t save_id;    /* while the server is saved */
 	LIST_ENTRY(server_store) entry;
+};
+
+/* What is the server's in a section: its `access`. */
+struct section_access {
+	struct conf_access access;
+	struct server_store *store;
+	uint64_t save_id; /* while the server is saved */
 };
 
 enum server_phase { SERVER_RUNNING, SERVER_GRACE, SERVER_RELEASING, SERVER_STOPPED };
@@ -67,6 +78,9 @@ struct server {
 
 	enum server_phase phase;
 	int64_t phase_end_us; /* when the next phase begins at the latest */
+
+	struct handover *handover; /* NULL: the program is not being replaced */
+	bool draining;		   /* no client is heard: what is under way is to end */
 
 	TAILQ_HEAD(session_list, session) sessions; /* all of them */
 	unsigned n_sessions;			    /* with a client at the other end */
@@ -102,6 +116,14 @@ int64_t server_now_us(struct server *server);
 void server_mark_ready(struct server *server, struct session *session);
 void server_mark_later(struct server *server, struct session *session);
 void server_mark_dirty(struct server *server, struct session *session);
+
+/* The open store with these settings, or a new one; it stays while a section uses it. */
+struct server_store *server_use_store(struct server *server, const struct store_settings *settings);
+/* A section as the configuration has it, with nobody's reference yet. */
+struct section *server_make_section(struct server *server, const struct conf_mutex *conf);
+
+/* No client is heard from now on, or all of them are again. */
+void server_drain(struct server *server, bool drain);
 
 /* May the peer of that session use the mutexes of that section? */
 bool server_allows(const struct section *section, struct session *session);

@@ -80,8 +80,7 @@ struct call *call_new(struct session *session, const struct request *request)
 	return call;
 }
 
-/* What the session waits for itself: not open, nobody is told. NULL: memory is out. */
-static struct call *call_new_silent(struct session *session)
+struct call *call_new_silent(struct session *session)
 {
 	struct request request = {.verb = VERB_RELEASE};
 	struct call *barrier = session->barrier, *call = call_new(session, &request);
@@ -691,6 +690,8 @@ static void session_read_cb(evutil_socket_t fd, short what, void *arg)
 	if (session->state == SESSION_DEAD)
 		return;
 	session->readable = true;
+	if (session->server->draining)
+		return; /* session_resume() looks, in this process or the next */
 	if (what & EV_CLOSED)
 		session_look_for_hang_up(session);
 	session_run(session);
@@ -699,6 +700,16 @@ static void session_read_cb(evutil_socket_t fd, short what, void *arg)
 		session_look_for_hang_up(session);
 		session_run(session);
 	}
+}
+
+void session_resume(struct session *session)
+{
+	if (session->state == SESSION_DEAD)
+		return;
+	session->readable = true;
+	session_look_for_hang_up(session);
+	server_mark_ready(session->server, session);
+	server_mark_dirty(session->server, session);
 }
 
 static void session_write_cb(evutil_socket_t fd, short what, void *arg)

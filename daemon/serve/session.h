@@ -58,6 +58,7 @@ struct session {
 	unsigned n_open;     /* of these, not answered, QUIT not counted */
 	unsigned n_acquires; /* ACQUIREs under way */
 	unsigned n_waits;    /* of these, that may wait in a queue */
+	uint64_t save_id;    /* while the server is saved */
 	int fd;
 	enum session_state state : 8;
 	bool ready : 1, later : 1, dirty : 1, stalled : 1; /* on which lists it is */
@@ -84,9 +85,10 @@ struct call {
 	struct list *list;     /* LIST */
 	char *note, *announce; /* owned; ACQUIRE */
 	enum verb verb;
-	bool open;     /* not answered yet */
-	bool detached; /* ACQUIRE whose lock would outlive the connection */
-	bool waits;    /* ACQUIRE with a wait */
+	bool open;	  /* not answered yet */
+	bool detached;	  /* ACQUIRE whose lock would outlive the connection */
+	bool waits;	  /* ACQUIRE with a wait */
+	uint64_t save_id; /* while the server is saved; 0: it does not come along */
 	uint8_t tag_len;
 	char tag[PROTO_TAG_MAX];
 	struct ask ask;
@@ -113,6 +115,8 @@ void session_settle(struct session *session);
 void session_lose_patience(struct session *session);
 /* Is so much on its way to the client that no more should be made? It goes on when it has read. */
 bool session_has_enough(struct session *session);
+/* Nothing was read for a while: see what has happened since. */
+void session_resume(struct session *session);
 /* Close it now, whatever is open. Not from inside the core. */
 void session_kill(struct session *session);
 /* Frees a dead one that nothing is open of. Return: false when something still is. */
@@ -133,6 +137,8 @@ void session_error(struct session *session, struct span tag, enum proto_error er
 /* ------------------------------------------------------------------ calls */
 /* A new one for this request, open, as the barrier if it has no tag. NULL: memory is out. */
 struct call *call_new(struct session *session, const struct request *request);
+/* What the session waits for itself: not open, nobody is told. NULL: memory is out. */
+struct call *call_new_silent(struct session *session);
 /* Its one answer has been written: what it held up may go on. */
 void call_answered(struct call *call);
 /* It is back from the core, and answered: it goes to the pool. */

@@ -36,6 +36,7 @@ GETTER(get_requests, server->stats.requests[value])
 GETTER(get_errors, server->stats.errors[value + 1])
 GETTER(get_turns, server->stats.turns)
 GETTER(get_reloads, server->stats.reloads)
+GETTER(get_upgrades, server->stats.upgrades)
 GETTER(get_grants, table_stats(server->table)->grants)
 GETTER(get_passes, table_stats(server->table)->passes)
 GETTER(get_releases, table_stats(server->table)->releases)
@@ -267,6 +268,8 @@ const struct stats_metric stats_metrics[] = {
 	ONE("redmutexd_turns_total", COUNTER, get_turns, "Turns of the event loop."),
 	ONE("redmutexd_reloads_total", COUNTER, get_reloads,
 	    "Configurations that were read again."),
+	ONE("redmutexd_upgrades_total", COUNTER, get_upgrades,
+	    "Times that the program was replaced while it ran."),
 	STORE("redmutexd_store_commands_total", COUNTER, get_store_commands,
 	      "Commands that were written to the store."),
 	STORE("redmutexd_store_replies_total", COUNTER, get_store_replies, "Answers that came."),
