@@ -61,6 +61,8 @@ cppcheck           cmd cppcheck
 valgrind           cmd valgrind
 shellcheck         cmd shellcheck
 systemd            cmd systemd-analyze
+systemd-container  cmd systemd-nspawn
+mmdebstrap         cmd mmdebstrap
 xz-utils           cmd xz
 "
 packages_bench="$packages_quickstart

@@ -5,4 +5,4 @@ tree_tests = \
 	tests/check_manuals.sh \
 	tests/check_units.sh
 TESTS += $(tree_tests)
-EXTRA_DIST += $(tree_tests)
+EXTRA_DIST += $(tree_tests) tests/systemd-nspawn.sh

@@ -18,6 +18,7 @@
 #include "serve/session.h"
 #include "serve/stats.h"
 #include "util/alloc.h"
+#include "util/log.h"
 
 #define MS_US INT64_C(1000)
 
@@ -312,6 +313,7 @@ static void command_cancel(struct session *session, const struct request *reques
 static void command_break(struct session *session, const struct request *request)
 {
 	struct mutex *mutex = command_mutex(session, request);
+	struct log_about about;
 	struct call *call;
 
 	if (!mutex)
@@ -325,6 +327,13 @@ static void command_break(struct session *session, const struct request *request
 	if (!call)
 		return;
 	call->mutex = mutex;
+	about = (struct log_about){
+		.mutex = mutex_name(mutex),
+		.store = mutex_store(mutex)->name,
+		.pid = (int)session->peer.pid,
+	};
+	log_write(LOG_LEVEL_INFO, &about, "%s: process %d (uid %u) breaks it", about.mutex,
+		  about.pid, (unsigned)session->peer.uid);
 	mutex_break(mutex, &call->ask);
 }
 

@@ -104,9 +104,11 @@ struct server {
 
 	struct event timer_event;
 	int timer_fd;
-	int64_t timer_due_us;	 /* what it is set to; CLOCK_NEVER: nothing */
-	uint64_t n_entries;	 /* how often the loop has called us */
-	int64_t turn_from_us;	 /* when it did so first in this turn; 0: it has not yet */
+	int64_t timer_due_us;	/* what it is set to; CLOCK_NEVER: nothing */
+	uint64_t n_entries;	/* how often the loop has called us */
+	int64_t turn_from_us;	/* when it did so first in this turn; 0: it has not yet */
+	int64_t losses_from_us; /* since when losses of locks are counted, to log a few */
+	unsigned n_losses;
 	struct metrics *metrics; /* NULL: nobody listens for who wants to read them */
 	char host[65];		 /* the machine's name */
 };

@@ -188,14 +188,15 @@ static void session_write(struct session *session)
 
 static void session_output(struct session *session, const char *bytes, size_t len)
 {
+	const struct log_about about = {.pid = (int)session->peer.pid};
 	struct server *server = session->server;
 
 	if (session->state == SESSION_DEAD || session->gone || session->broken || session->doomed)
 		return;
 	server_mark_dirty(server, session);
 	if (!buffer_append(&server->buffers, &session->out, bytes, len)) {
-		log_warning("out of memory for the replies to process %d, dropping it",
-			    (int)session->peer.pid);
+		log_write(LOG_LEVEL_WARNING, &about,
+			  "out of memory for the replies to process %d, dropping it", about.pid);
 		session->doomed = true;
 		return;
 	}
@@ -205,8 +206,9 @@ static void session_output(struct session *session, const char *bytes, size_t le
 		session_write(session);
 	if (session->broken || session->out.len <= server->conf->max_output_bytes)
 		return;
-	log_warning("process %d (uid %u) leaves more than max_output_bytes unread, dropping it",
-		    (int)session->peer.pid, (unsigned)session->peer.uid);
+	log_write(LOG_LEVEL_WARNING, &about,
+		  "process %d (uid %u) leaves more than max_output_bytes unread, dropping it",
+		  about.pid, (unsigned)session->peer.uid);
 	server->stats.clients_dropped++;
 	session->doomed = true;
 }
@@ -259,11 +261,42 @@ static const char *lost_word(enum lost_reason reason)
 	return "shutdown";
 }
 
+/* So many losses are logged a second: a store that is gone takes all its locks with it. */
+enum { LOSSES_LOGGED = 20 };
+
+static bool loss_is_worth_a_line(struct server *server)
+{
+	int64_t now_us = server_now_us(server);
+
+	if (now_us - server->losses_from_us >= 1000000) {
+		server->losses_from_us = now_us;
+		server->n_losses = 0;
+	}
+	return server->n_losses++ < LOSSES_LOGGED;
+}
+
+/* What somebody should look into: not what its holder knew before, or somebody ordered. */
+static void log_lost(const struct session *session, const struct lock *lock,
+		     enum lost_reason reason)
+{
+	const struct log_about about = {
+		.mutex = mutex_name(lock->mutex),
+		.store = mutex_store(lock->mutex)->name,
+		.pid = (int)session->peer.pid,
+	};
+
+	if ((reason == LOST_REPLACED || reason == LOST_UNAVAILABLE) &&
+	    loss_is_worth_a_line(session->server))
+		log_write(LOG_LEVEL_WARNING, &about, "%s: process %d (uid %u) has lost it: %s",
+			  about.mutex, about.pid, (unsigned)session->peer.uid, lost_word(reason));
+}
+
 static void session_lost(struct holder *holder, const struct lock *lock, enum lost_reason reason)
 {
 	struct session *session = container_of(holder, struct session, holder);
 	struct reply_writer w;
 
+	log_lost(session, lock, reason);
 	session_line_begin(session, &w, no_tag, "EVENT");
 	reply_word(&w, "LOST");
 	reply_word(&w, mutex_name(lock->mutex));
