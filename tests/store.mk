@@ -23,6 +23,7 @@ tests_libstorebench_la_SOURCES = \
 	tests/store_bench.h
 
 store_tests = \
+	tests/check_store_cluster \
 	tests/check_store_link \
 	tests/check_store_redis \
 	tests/check_store_sentinel \
@@ -33,6 +34,8 @@ store_tests = \
 check_PROGRAMS += $(store_tests)
 TESTS += $(store_tests)
 
+tests_check_store_cluster_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
+tests_check_store_cluster_LDADD = tests/libstorebench.la
 tests_check_store_link_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
 tests_check_store_link_LDADD = tests/libstorebench.la
 tests_check_store_redis_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)

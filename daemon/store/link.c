@@ -286,7 +286,7 @@ static void link_opened(struct conn *conn)
 	link->is_replica = false;
 	link->maxmemory = 0;
 	link->maxmemory_policy[0] = '\0';
-	link->old_version = false;
+	link->version = 0;
 	link->missing = 0;
 	memset(&link->names, 0, sizeof(link->names));
 	if (!login_write(&link->setup->login, &conn->out, &n_auth, text, sizeof(text))) {
@@ -333,7 +333,7 @@ static void link_read_info(struct link *link, unsigned step, const char *info)
 	case STEP_INFO_SERVER:
 		info_field(info, "run_id", link->run_id, sizeof(link->run_id));
 		info_field(info, "redis_version", value, sizeof(value));
-		link->old_version = *value && atoi(value) < 6;
+		link->version = atoi(value);
 		break;
 	case STEP_INFO_REPLICATION:
 		info_field(info, "role", value, sizeof(value));
@@ -404,10 +404,6 @@ static void link_steps_done(struct link *link)
 {
 	char id[24];
 
-	if (link->is_replica) {
-		link_fail(link, "it is a replica, not a master", false);
-		return;
-	}
 	if (link->doubt.open && link->doubt.run_id[0] && link->run_id[0]) {
 		if (strcmp(link->doubt.run_id, link->run_id) != 0) {
 			link->doubt.open = false; /* that process is no more */
@@ -418,6 +414,10 @@ static void link_steps_done(struct link *link)
 			conn_flush(&link->conn);
 			return;
 		}
+	}
+	if (link->is_replica) {
+		link_fail(link, "it is a replica, not a master", false);
+		return;
 	}
 	link_set_up(link);
 }

@@ -103,7 +103,7 @@ struct link {
 	bool is_replica;
 	int64_t maxmemory;
 	char maxmemory_policy[32];
-	bool old_version;
+	int version;	  /* the first number of it; 0: not known */
 	uint32_t missing; /* bits of steps that the server does not know or allow */
 
 	/*

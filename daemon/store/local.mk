@@ -4,6 +4,8 @@ daemon_store_libstore_la_CFLAGS = $(AM_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLA
 # Names are looked up in threads.
 daemon_store_libstore_la_LIBADD = $(LIBEVENT_LIBS) $(TLS_LIBS) $(HIREDIS_LIBS) -lpthread
 daemon_store_libstore_la_SOURCES = \
+	daemon/store/cluster.c \
+	daemon/store/cluster.h \
 	daemon/store/conn.c \
 	daemon/store/conn.h \
 	daemon/store/link.c \
@@ -24,6 +26,8 @@ daemon_store_libstore_la_SOURCES = \
 	daemon/store/resolve.h \
 	daemon/store/resp.c \
 	daemon/store/resp.h \
+	daemon/store/scout.c \
+	daemon/store/scout.h \
 	daemon/store/script.c \
 	daemon/store/script.h \
 	daemon/store/server_error.c \
@@ -33,6 +37,8 @@ daemon_store_libstore_la_SOURCES = \
 	daemon/store/servers.c \
 	daemon/store/servers.h \
 	daemon/store/tls.h \
+	daemon/store/slot.c \
+	daemon/store/slot.h \
 	daemon/store/url.c \
 	daemon/store/url.h \
 	daemon/store/watch.c \

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/cluster.h"
 #include "store/memory.h"
 #include "store/redis.h"
 #include "store/servers.h"
@@ -88,7 +89,6 @@ static const struct {
 	const char *start, *what;
 } unsupported[] = {
 	{"rediss://", "TLS (rediss://)"},
-	{"redis-cluster://", "Redis Cluster (redis-cluster://)"},
 };
 
 static bool store_check_login(const struct store_settings *settings, const struct url *url,
@@ -149,6 +149,8 @@ struct store *store_open(const struct store_env *env, const struct store_setting
 	(void)good;
 	if (url.scheme == URL_LOCAL)
 		store = memory_open(env, listener);
+	else if (url.scheme == URL_CLUSTER)
+		store = cluster_open(env, settings, &url, listener);
 	else
 		store = redis_open(env, settings, &url, listener);
 	url_deinit(&url);

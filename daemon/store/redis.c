@@ -21,6 +21,7 @@ struct redis {
 	struct store_settings settings;
 	struct url url;
 	struct conn_address address;
+	struct redis_owner owner;  /* if it is a node of a cluster; else all NULL */
 	struct sentinel *sentinel; /* says where it is; NULL: at `address` */
 	struct link_setup setup;
 	struct pool pool;
@@ -75,8 +76,21 @@ static void redis_moved(void *arg)
 
 static void redis_done(struct link *link, struct store_op *op)
 {
-	(void)link;
-	op->done(op);
+	struct redis *redis = redis_of_link(link);
+
+	if (redis->owner.done)
+		redis->owner.done(redis->owner.arg, op);
+	else
+		op->done(op);
+}
+
+/* From Redis 7 on ASK is only said if none of several keys is there, else TRYAGAIN. */
+static void redis_redirected(struct link *link, struct store_op *op, enum link_how how,
+			     const char *error)
+{
+	struct redis_owner *owner = &redis_of_link(link)->owner;
+
+	owner->redirected(owner->arg, op, how, link->version >= 7, error);
 }
 
 static void redis_complain(struct redis *redis, enum log_level level, const char *text)
@@ -101,7 +115,7 @@ static void redis_warn(struct redis *redis, const struct link *link)
 			  "%s: with maxmemory-policy %s it may drop locks that are held; set it to "
 			  "noeviction",
 			  redis->store.name, link->maxmemory_policy);
-	if (link->old_version)
+	if (link->version > 0 && link->version < 6)
 		log_write(LOG_LEVEL_WARNING, &about,
 			  "%s: it is older than Redis 6.0, with which nothing here was tried",
 			  redis->store.name);
@@ -158,6 +172,8 @@ static void redis_down(struct link *link, const char *text, bool lasting)
 		sentinel_ask(redis->sentinel);
 	redis->down_told = true;
 	redis_complain(redis, lasting ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, text);
+	if (redis->owner.down)
+		redis->owner.down(redis->owner.arg);
 }
 
 static void redis_denied(struct link *link, const char *text)
@@ -184,6 +200,16 @@ static const struct link_class redis_link_class = {
 	.down = redis_down,
 	.denied = redis_denied,
 	.listens = redis_listens,
+};
+
+static const struct link_class redis_node_link_class = {
+	.done = redis_done,
+	.where = redis_link_where,
+	.up = redis_up,
+	.down = redis_down,
+	.denied = redis_denied,
+	.listens = redis_listens,
+	.redirected = redis_redirected,
 };
 
 static void redis_watcher_denied(struct watcher *watcher, const char *text)
@@ -242,10 +268,39 @@ static const struct store_class redis_class = {
 	.free = redis_free,
 };
 
+void redis_submit_again(struct store *store, struct store_op *op, enum link_how how)
+{
+	pool_submit_again(&redis_of(store)->pool, op, how);
+}
+
+bool redis_is_up(const struct store *store)
+{
+	return pool_is_up(&container_of(store, const struct redis, store)->pool);
+}
+
+bool redis_is_settled(struct store *store)
+{
+	return pool_settled(&redis_of(store)->pool);
+}
+
+struct watcher *redis_watcher(struct store *store)
+{
+	return &redis_of(store)->watcher;
+}
+
 struct store *redis_open(const struct store_env *env, const struct store_settings *settings,
 			 struct url *url, struct store_listener *listener)
 {
+	return redis_open_node(env, settings, url, listener, &(struct redis_owner){0});
+}
+
+struct store *redis_open_node(const struct store_env *env, const struct store_settings *settings,
+			      struct url *url, struct store_listener *listener,
+			      const struct redis_owner *owner)
+{
 	struct redis *redis = xcalloc(1, sizeof(*redis));
+
+	redis->owner = *owner;
 
 	redis->env = env;
 	store_settings_copy(&redis->settings, settings);
@@ -263,7 +318,7 @@ struct store *redis_open(const struct store_env *env, const struct store_setting
 	};
 	redis->setup = (struct link_setup){
 		.env = redis->env,
-		.class = &redis_link_class,
+		.class = owner->redirected ? &redis_node_link_class : &redis_link_class,
 		.name = redis->url.name,
 		.login =
 			{
@@ -275,7 +330,7 @@ struct store *redis_open(const struct store_env *env, const struct store_setting
 		.db = redis->url.db,
 		.connect_timeout_ms = settings->connect_timeout_ms,
 		.command_timeout_ms = settings->command_timeout_ms,
-		.stats = &redis->store.stats,
+		.stats = owner->stats ? owner->stats : &redis->store.stats,
 	};
 	if (redis->url.scheme == URL_SENTINEL)
 		redis->sentinel = sentinel_new(&(struct sentinel_setup){

@@ -27,7 +27,9 @@
  *
  *	~orders:* ~{orders:*}:* &{orders:*}:* +auth +select +client|setname +client|id +client|kill
  *	+info +script|load +evalsha +eval +get +set +del +pttl +pexpire +time +publish
- *	+pubsub|numsub +subscribe +unsubscribe +ping +cluster|slots +asking
+ *	+pubsub|numsub +subscribe +unsubscribe +ping
+ *
+ * and for a cluster +cluster|slots +asking.
  *
  * CLIENT, INFO, SCRIPT, PUBLISH, PUBSUB and SUBSCRIBE may be refused: locks work without, but what
  * they are for (certainty after lost connections, warnings, shorter commands, quick wake-ups) does
