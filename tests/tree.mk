@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: MIT
 # What holds for the tree as a whole.
 tree_tests = \
+	tests/check_examples.py \
 	tests/check_includes.sh \
 	tests/check_manuals.sh \
 	tests/check_units.sh
 TESTS += $(tree_tests)
 EXTRA_DIST += $(tree_tests) tests/systemd-nspawn.sh
+EXTRA_DIST += examples/order.c
+AM_TESTS_ENVIRONMENT += CXX='$(CXX)'; export CXX;
