@@ -216,7 +216,7 @@ done
 ok "journal: MUTEX=, STORE= and PID="
 
 if grep -q SIGUSR2 "$srcdir/daemon/main.c"; then
-	inside sh -c "exec $redmutex run backup -- sleep 20" &
+	inside "$redmutex" run backup -- /bin/sleep 20 2>/dev/null &
 	holder=$!
 	is_held()
 	{
