@@ -726,6 +726,54 @@ START_TEST(local_passes_need_no_command_and_fences_grow)
 	}
 END_TEST
 
+START_TEST(local_passes_count_against_whoever_released_it_last)
+	{
+		unsigned passes = 0;
+
+		world_settings.handoff = HANDOFF_LOCAL;
+		world_settings.handoff_limit = 3;
+		world_begin();
+		world_acquire(&ra, &a, CLOCK_NEVER);
+		world_reply(STORE_ACQUIRE, STORE_HELD);
+		world_watch_ready();
+		world_reply(STORE_ACQUIRE, STORE_HELD);
+		/* Another daemon has had its share, and others wait there, for all we know. */
+		world_message(STORE_MESSAGE_FREE);
+		world_answer_ok(STORE_ACQUIRE, 1);
+		OUTCOME(ra, OUTCOME_OK);
+		for (;;) {
+			world_acquire(&rb, &b, CLOCK_NEVER);
+			world_release(&rd, ra.string);
+			if (world_first())
+				break;
+			OUTCOME(rb, OUTCOME_OK);
+			ra = rb;
+			ck_assert_uint_lt(++passes, 10);
+		}
+		ck_assert_uint_eq(passes, 3);
+		world_reply(STORE_RELEASE, STORE_OK);
+		ck_assert_int_eq(mutex_state(world_mutex()), MUTEX_STAYING_OUT);
+		world_pass_ms(100);
+		world_answer_ok(STORE_ACQUIRE, 9);
+		OUTCOME(rb, OUTCOME_OK);
+		world_end();
+	}
+END_TEST
+
+START_TEST(a_local_queue_is_reason_enough_to_listen_for_others)
+	{
+		world_settings.handoff = HANDOFF_LOCAL;
+		world_begin();
+		hold(&ra, &a);
+		ck_assert_ptr_null(world_watch());
+		world_acquire(&rb, &b, CLOCK_NEVER);
+		ck_assert_ptr_nonnull(world_watch());
+		world_release(&rd, ra.string);
+		OUTCOME(rb, OUTCOME_OK);
+		world_end();
+	}
+END_TEST
+
 START_TEST(a_short_claim_is_extended_in_the_background)
 	{
 		world_settings.handoff = HANDOFF_LOCAL;
@@ -1023,6 +1071,8 @@ static Suite *mutex_suite(void)
 	tcase_add_test(tc, a_lasting_refusal_is_told_to_waiters_at_once);
 	CASE("own claims");
 	tcase_add_test(tc, local_passes_need_no_command_and_fences_grow);
+	tcase_add_test(tc, local_passes_count_against_whoever_released_it_last);
+	tcase_add_test(tc, a_local_queue_is_reason_enough_to_listen_for_others);
 	tcase_add_test(tc, a_short_claim_is_extended_in_the_background);
 	tcase_add_test(tc, at_the_end_of_the_counter_the_store_is_asked_again);
 	tcase_add_test(tc, a_lingering_lease_serves_the_next_local_client);

@@ -460,6 +460,12 @@ static void watch_message(struct store_watch *watch, enum store_message message)
 		if (mutex->state == MUTEX_LINGERING && mutex_now_us(mutex) >= mutex->blocked_us)
 			mutex_start_release(mutex, NULL);
 	} else {
+		/*
+		 * Whoever released it has perhaps others who wait, and a pass inside the daemon
+		 * does not ask the store who listens.
+		 */
+		if (mutex->section->settings.handoff == HANDOFF_LOCAL)
+			mutex_note_contender(mutex);
 		mutex_note_free(mutex);
 	}
 	mutex_settle_up(mutex);
@@ -501,7 +507,8 @@ static bool watch_is_needed(const struct mutex *mutex)
 	case MUTEX_LINGERING:
 		/* To hear who wants it. */
 		return settings->linger_ms > 0 ||
-		       (settings->handoff == HANDOFF_LOCAL && mutex->passes_in_lease > 0);
+		       (settings->handoff == HANDOFF_LOCAL &&
+			(mutex->passes_in_lease > 0 || mutex->n_waiters > 0));
 	default:
 		return mutex->watching && mutex->n_waiters > 0;
 	}
