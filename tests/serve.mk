@@ -10,6 +10,7 @@ tests_libharness_la_SOURCES = \
 serve_tests = \
 	tests/check_serve_crash \
 	tests/check_serve_daemon \
+	tests/check_serve_hosts \
 	tests/check_serve_handover \
 	tests/check_serve_journal \
 	tests/check_serve_metrics \
@@ -49,3 +50,9 @@ tests_check_serve_systemd_LDADD = tests/libharness.la $(CHECK_LIBS)
 
 tests_check_serve_handover_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) -pthread
 tests_check_serve_handover_LDADD = tests/libharness.la tests/libredisserver.la $(CHECK_LIBS) -lpthread
+
+tests_check_serve_hosts_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(HIREDIS_CFLAGS)
+tests_check_serve_hosts_LDADD = \
+	tests/libharness.la \
+	tests/libredisserver.la \
+	$(HIREDIS_LIBS) $(CHECK_LIBS)
