@@ -3,15 +3,17 @@
 #include "config.h"
 
 #include <check.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "redis_server.h"
+#include "store/slot.h"
 #include "store_bench.h"
 
-enum kind { MEMORY, REDIS_UNIX, REDIS_TCP, N_KINDS };
+enum kind { MEMORY, REDIS_UNIX, REDIS_TCP, CLUSTER, N_KINDS };
 
 static struct bench bench;
 static struct redis_server server;
@@ -24,6 +26,23 @@ static void two_links(struct store_settings *settings)
 	settings->pool_size = 2;
 }
 
+/* A cluster of one node, which serves all slots. */
+static void open_cluster(void)
+{
+	static const char *const args[] = {"--cluster-enabled", "yes", NULL};
+	static char command[N_SLOTS * 6 + 32];
+	char url[64], *end = command + sprintf(command, "CLUSTER ADDSLOTS");
+
+	for (int slot = 0; slot < N_SLOTS; slot++)
+		end += sprintf(end, " %d", slot);
+	redis_server_start(&server, true, args);
+	ck_assert_str_eq(redis_server_ask(&server, command), "OK");
+	while (!strstr(redis_server_ask(&server, "CLUSTER INFO"), "cluster_state:ok"))
+		poll(NULL, 0, 10);
+	snprintf(url, sizeof(url), "redis-cluster://127.0.0.1:%d", server.port);
+	bench_open(&bench, url, two_links);
+}
+
 /* Each test runs once a kind; this is what would be a fixture if that knew which one. */
 static void setup(int which)
 {
@@ -34,6 +53,10 @@ static void setup(int which)
 	bench_init(&bench);
 	if (kind == MEMORY) {
 		bench_open(&bench, "local:", NULL);
+		return;
+	}
+	if (kind == CLUSTER) {
+		open_cluster();
 		return;
 	}
 	redis_server_start(&server, kind == REDIS_TCP, NULL);

@@ -414,7 +414,8 @@ static void node_down(void *arg)
 {
 	struct node *node = arg;
 
-	cluster_refresh(node->cluster);
+	if (node->n_slots > 0)
+		cluster_refresh(node->cluster);
 }
 
 /* Gives up those that an op which was carried out has overtaken. */
