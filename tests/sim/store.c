@@ -1008,8 +1008,13 @@ static void sim_free(struct store *base)
 	abort();
 }
 
-static const struct store_class sim_class = {sim_submit, sim_watch, sim_unwatch, sim_flush,
-					     sim_free};
+static const struct store_class sim_class = {
+	.submit = sim_submit,
+	.watch = sim_watch,
+	.unwatch = sim_unwatch,
+	.flush = sim_flush,
+	.free = sim_free,
+};
 
 /* ------------------------------------------------------------------ what the server suffers */
 void server_init(struct world *world)
