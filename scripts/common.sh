@@ -34,6 +34,12 @@ libinih-dev        pc  inih
 uthash-dev         hdr uthash.h
 libsystemd-dev     pc  libsystemd
 '
+# TLS needs a hiredis that has it, which Debian 12 has not.
+case $(. /etc/os-release 2>/dev/null && echo "${VERSION_ID:-}") in
+12) ;;
+*) packages_build+='libssl-dev         pc  openssl
+' ;;
+esac
 packages_quickstart="$packages_build
 redis-server       cmd redis-server
 redis-tools        cmd redis-cli
@@ -43,6 +49,7 @@ packages_test="$packages_quickstart
 check              pc  check
 g++                cmd g++
 binutils           cmd nm
+openssl            cmd openssl
 mandoc             cmd mandoc
 python3            cmd python3
 "

@@ -42,6 +42,10 @@ void store_settings_deinit(struct store_settings *settings)
 	free(settings->password_file);
 	free(settings->sentinel_username);
 	free(settings->sentinel_password_file);
+	free(settings->tls_ca);
+	free(settings->tls_cert);
+	free(settings->tls_key);
+	free(settings->tls_server_name);
 }
 
 /* ------------------------------------------------------------------ files and faults */
@@ -465,8 +469,10 @@ START_TEST(every_key_is_taken_over)
 			 "10\n"
 			 "allow_users = root, 1234\nallow_groups = root 5,6\npool_size = 3\n"
 			 "connect_timeout_ms = 11\ncommand_timeout_ms = 12\nannounce = yes\n"
-			 "username = locker\npassword_file = %s/pass\n",
-			 dir);
+			 "username = locker\npassword_file = %s/pass\nwait_replicas = 13\n"
+			 "tls_ca = %s/pass\ntls_cert = %s/pass\ntls_key = %s/pass\n"
+			 "tls_server_name = redis.test\n",
+			 dir, dir, dir, dir);
 		conf = load_good(text);
 		ck_assert_str_eq(conf->socket_path, "/tmp/s");
 		ck_assert_uint_eq(conf->socket_mode, 0600);
@@ -505,7 +511,34 @@ START_TEST(every_key_is_taken_over)
 		ck_assert_uint_eq(m->settings.max_waiters, 5);
 		ck_assert(m->settings.announce);
 		ck_assert_str_eq(m->store.username, "locker");
+		ck_assert_uint_eq(m->store.wait_replicas, 13);
+		ck_assert_str_eq(m->store.tls_server_name, "redis.test");
+		ck_assert_str_eq(m->store.tls_ca, m->store.password_file);
+		ck_assert_str_eq(m->store.tls_cert, m->store.password_file);
+		ck_assert_str_eq(m->store.tls_key, m->store.password_file);
 		conf_free(conf);
+	}
+END_TEST
+
+START_TEST(a_path_may_begin_with_the_credentials_of_systemd)
+	{
+		static const char text[] = "[mutex a]\nurl = x:\n"
+					   "password_file = ${CREDENTIALS_DIRECTORY}/pass\n";
+		char path[64];
+		struct conf *conf;
+
+		write_text("pass", "secret\n");
+		unsetenv("CREDENTIALS_DIRECTORY");
+		ck_assert_ptr_null(load_text(text));
+		ck_assert_ptr_nonnull(strstr(faults, "systemd has given no credentials"));
+		setenv("CREDENTIALS_DIRECTORY", dir, 1);
+		conf = load_good(text);
+		snprintf(path, sizeof(path), "%s/pass", dir);
+		ck_assert_str_eq(conf->mutexes[0].store.password_file, path);
+		conf_free(conf);
+		setenv("CREDENTIALS_DIRECTORY", "/nowhere", 1);
+		ck_assert_ptr_null(load_text(text));
+		ck_assert_ptr_nonnull(strstr(faults, "/nowhere/pass: No such file"));
 	}
 END_TEST
 
@@ -887,6 +920,7 @@ static Suite *conf_suite(void)
 	tcase_add_test(tcase, an_empty_file_gives_the_defaults);
 	tcase_add_test(tcase, a_mutex_with_nothing_but_a_url_gets_the_defaults);
 	tcase_add_test(tcase, every_key_is_taken_over);
+	tcase_add_test(tcase, a_path_may_begin_with_the_credentials_of_systemd);
 	tcase_add_test(tcase, defaults_apply_wherever_they_stand_and_are_overridden);
 	tcase_add_test(tcase, names_stand_in_for_themselves_in_keys);
 	tcase_add_test(tcase, comments_byte_order_marks_and_line_ends_are_understood);

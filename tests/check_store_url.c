@@ -90,7 +90,7 @@ static const struct {
 	{"unix:///p?x=1", "?db="},
 	{"unix:///p?db=", "?db="},
 	{"unix:///p%", "%25"},
-	{"rediss://u:secret@h", "TLS"},
+	{"rediss://u:secret@h:x", "port"},
 	{"redis-sentinel://h:1", "master's name"},
 	{"redis-sentinel://h:1/", "master's name"},
 	{"redis-sentinel:///m", "host is missing"},

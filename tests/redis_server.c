@@ -24,20 +24,45 @@
 
 enum { START_ATTEMPTS = 5, START_TIMEOUT_MS = 20000, ASK_TIMEOUT_S = 10 };
 
-bool redis_server_installed(void)
+/* Of all that speak the protocol, those that are packaged where the tests run. */
+const char *const redis_server_programs[] = {"redis-server", "valkey-server", NULL};
+
+static const char *chosen;
+
+static bool is_installed(const char *program)
 {
 	const char *path = getenv("PATH");
 	char *copy = strdup(path ? path : "/usr/bin:/bin"), *rest = copy, *dir;
-	bool found = false;
+	bool found = strchr(program, '/') && access(program, X_OK) == 0;
 
 	while (!found && (dir = strsep(&rest, ":"))) {
 		char file[4096];
 
-		snprintf(file, sizeof(file), "%s/redis-server", dir);
+		snprintf(file, sizeof(file), "%s/%s", dir, program);
 		found = access(file, X_OK) == 0;
 	}
 	free(copy);
 	return found;
+}
+
+bool redis_server_choose(const char *program)
+{
+	chosen = is_installed(program) ? program : NULL;
+	return chosen;
+}
+
+bool redis_server_is_given(void)
+{
+	return getenv("REDIS_SERVER");
+}
+
+bool redis_server_installed(void)
+{
+	if (!chosen && redis_server_is_given())
+		return redis_server_choose(getenv("REDIS_SERVER"));
+	for (size_t i = 0; !chosen && redis_server_programs[i]; i++)
+		redis_server_choose(redis_server_programs[i]);
+	return chosen;
 }
 
 static int free_port(void)
@@ -65,12 +90,18 @@ static void server_exec(const struct redis_server *server, pid_t parent)
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
 		_exit(127);
 	snprintf(port, sizeof(port), "%d", server->port);
-	argv[n++] = "redis-server";
+	argv[n++] = chosen;
 	if (*server->config) {
 		argv[n++] = server->config;
 		argv[n++] = "--sentinel";
 	}
-	argv[n++] = "--port";
+	if (server->tls) {
+		argv[n++] = "--port";
+		argv[n++] = "0";
+		argv[n++] = "--tls-port";
+	} else {
+		argv[n++] = "--port";
+	}
 	argv[n++] = port;
 	argv[n++] = "--bind";
 	argv[n++] = "127.0.0.1";
@@ -142,6 +173,7 @@ static bool server_run(struct redis_server *server)
 
 static void server_make_folder(struct redis_server *server)
 {
+	ck_assert_msg(redis_server_installed(), "there is no redis-server");
 	*server = (struct redis_server){.dir = "/tmp/redmutexd-redis-XXXXXX"};
 	ck_assert_ptr_nonnull(mkdtemp(server->dir));
 	snprintf(server->path, sizeof(server->path), "%s/sock", server->dir);
@@ -163,14 +195,26 @@ static void server_start(struct redis_server *server, bool tcp)
 	ck_abort_msg("redis-server does not start");
 }
 
-void redis_server_start(struct redis_server *server, bool tcp, const char *const *args)
+static void server_start_with(struct redis_server *server, bool tcp, const char *const *args)
 {
-	server_make_folder(server);
 	for (size_t i = 0; args && args[i]; i++) {
 		ck_assert_uint_lt(i, REDIS_SERVER_ARGS);
 		server->args[i] = strdup(args[i]);
 	}
 	server_start(server, tcp);
+}
+
+void redis_server_start(struct redis_server *server, bool tcp, const char *const *args)
+{
+	server_make_folder(server);
+	server_start_with(server, tcp, args);
+}
+
+void redis_server_start_tls(struct redis_server *server, const char *const *args)
+{
+	server_make_folder(server);
+	server->tls = true;
+	server_start_with(server, true, args);
 }
 
 void redis_server_start_sentinel(struct redis_server *server)

@@ -20,10 +20,21 @@ struct redis_server {
 	char unix_url[80]; /* unix:///... */
 	int port;	   /* on 127.0.0.1; 0: none */
 	char tcp_url[40];  /* redis://127.0.0.1:port, or empty */
+	bool tls;	   /* on its port */
 	char config[64];   /* a configuration file in the folder; empty: none */
 	char *args[REDIS_SERVER_ARGS];
 	struct redisContext *context; /* of redis_server_ask() */
 };
+
+/*
+ * The programs that speak the protocol well enough, up to NULL; not all are installed. Used is the
+ * one that was chosen, or that REDIS_SERVER in the environment names, or the first that is there.
+ */
+extern const char *const redis_server_programs[];
+/* Use another one from now on. Return: whether it is installed. */
+bool redis_server_choose(const char *program);
+/* Did the environment say which? */
+bool redis_server_is_given(void);
 
 /* Is there a redis-server to run? Without one the tests that need it are skipped. */
 bool redis_server_installed(void);
@@ -36,6 +47,8 @@ bool redis_server_installed(void);
 void redis_server_start(struct redis_server *server, bool tcp, const char *const *args);
 /* The same, as a sentinel that watches nothing yet, on a free loopback port. */
 void redis_server_start_sentinel(struct redis_server *server);
+/* With TLS on its port, by the certificates that are named in @args; without on its socket. */
+void redis_server_start_tls(struct redis_server *server, const char *const *args);
 /* Ends it, if it runs, and removes its folder. */
 void redis_server_stop(struct redis_server *server);
 

@@ -26,8 +26,10 @@ store_tests = \
 	tests/check_store_cluster \
 	tests/check_store_link \
 	tests/check_store_redis \
+	tests/check_store_replicas \
 	tests/check_store_sentinel \
 	tests/check_store_server \
+	tests/check_store_tls \
 	tests/check_store_url \
 	tests/check_store_verbs \
 	tests/check_store_watch
@@ -48,6 +50,10 @@ tests_check_store_verbs_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS)
 tests_check_store_verbs_LDADD = tests/libstorebench.la
 tests_check_store_watch_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
 tests_check_store_watch_LDADD = tests/libstorebench.la
+tests_check_store_replicas_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
+tests_check_store_replicas_LDADD = tests/libstorebench.la
+tests_check_store_tls_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
+tests_check_store_tls_LDADD = tests/libstorebench.la
 tests_check_store_sentinel_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
 tests_check_store_sentinel_LDADD = tests/libstorebench.la
 

@@ -257,25 +257,43 @@ static char *text_format(const struct conf_row *row, const void *base)
 
 static const struct conf_type type_text = {text_parse, text_format};
 
-/* A file that must be there and readable, now. */
+/*
+ * A file that must be there and readable, now. systemd says in the environment where the
+ * credentials of a unit are (systemd.exec(5)), so a path may begin with that.
+ */
 static bool file_parse(const struct conf_row *row, const char *text, void *base, char *why,
 		       size_t size)
 {
-	char byte;
+	static const char variable[] = "${CREDENTIALS_DIRECTORY}/";
+	const char *dir = "";
+	char *path, byte;
 	int fd;
+	bool is_ok;
 
 	if (!*text)
 		return text_parse(row, text, base, why, size);
-	fd = open(text, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	if (fd < 0 || read(fd, &byte, 1) < 0) {
-		snprintf(why, size, "expected a file that can be read: %s: %s", text,
-			 strerror(errno));
-		if (fd >= 0)
-			close(fd);
-		return false;
+	if (strncmp(text, variable, sizeof(variable) - 1) == 0) {
+		dir = getenv("CREDENTIALS_DIRECTORY");
+		if (!dir) {
+			snprintf(why, size,
+				 "expected a file that can be read: %s: systemd has given no "
+				 "credentials (LoadCredential= in the unit)",
+				 text);
+			return false;
+		}
+		text += sizeof(variable) - 2;
 	}
-	close(fd);
-	return text_parse(row, text, base, why, size);
+	path = xasprintf("%s%s", dir, text);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	is_ok = fd >= 0 && read(fd, &byte, 1) >= 0;
+	if (!is_ok)
+		snprintf(why, size, "expected a file that can be read: %s: %s", path,
+			 strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	is_ok = is_ok && text_parse(row, path, base, why, size);
+	free(path);
+	return is_ok;
 }
 
 static const struct conf_type type_file = {file_parse, text_format};
@@ -559,6 +577,8 @@ const struct conf_row conf_rows[] = {
 	{MUTEX(store.command_timeout_ms), .key = "command_timeout_ms", .type = &type_int64,
 	 .min = 1, .max = 3600000, .default_text = "1000",
 	 .help = "for an answer, after which the store counts as unavailable"},
+	{MUTEX(store.wait_replicas), .key = "wait_replicas", .type = &type_unsigned, .max = 1000,
+	 .default_text = "0", .help = "replicas that must have a lock before it counts"},
 	{MUTEX(settings.announce), .key = "announce", .type = &type_bool, .default_text = "no",
 	 .help = "yes: write beside the lock who holds it, for INFO on other hosts"},
 	{MUTEX(store.username), .key = "username", .type = &type_text, .max = 512,
@@ -569,6 +589,14 @@ const struct conf_row conf_rows[] = {
 	 .help = "user to authenticate as to the sentinels"},
 	{MUTEX(store.sentinel_password_file), .key = "sentinel_password_file", .type = &type_file,
 	 .max = 4096, .help = "file with the password for the sentinels, read at every connect"},
+	{MUTEX(store.tls_ca), .key = "tls_ca", .type = &type_file, .max = 4096,
+	 .help = "file with the certificates to trust; default: the system's"},
+	{MUTEX(store.tls_cert), .key = "tls_cert", .type = &type_file, .max = 4096,
+	 .help = "file with the daemon's own certificate; needs tls_key"},
+	{MUTEX(store.tls_key), .key = "tls_key", .type = &type_file, .max = 4096,
+	 .help = "file with the key of tls_cert"},
+	{MUTEX(store.tls_server_name), .key = "tls_server_name", .type = &type_text, .max = 253,
+	 .help = "name in the server's certificate; default: the url's host"},
 };
 const size_t conf_n_rows = sizeof(conf_rows) / sizeof(conf_rows[0]);
 

@@ -161,13 +161,12 @@ static void conn_connected(struct conn *conn)
 		return;
 	}
 	conn->state = CONN_SECURING;
-	conn->session = tls_begin(conn->tls, conn->context, conn->host, why, sizeof(why));
-	if (conn->session) {
+	conn->session =
+		tls_begin(conn->tls, conn->context, conn->host, why, sizeof(why), &conn->lasting);
+	if (conn->session)
 		conn_secure(conn);
-	} else {
-		conn->lasting = true;
+	else
 		conn_fail(conn, "%s", why);
-	}
 }
 
 /* Takes what hiredis made of an attempt to connect. Return: 0, or why it is none. */
@@ -321,10 +320,17 @@ void conn_flush(struct conn *conn)
 	conn->n_writes++;
 	tls_prepare(conn->session);
 	if (redisBufferWrite(conn->context, &done) != REDIS_OK) {
-		/* The server may have answered before it left: why it did, perhaps. */
+		char why[sizeof(conn->why)];
+
+		/*
+		 * The server may have answered before it left: why it did, perhaps. hiredis would
+		 * read no more after an error.
+		 */
+		snprintf(why, sizeof(why), "%s", conn->context->errstr);
+		conn->context->err = 0;
 		conn_poll(conn);
 		if (generation == conn->generation)
-			conn_fail_by_context(conn);
+			conn_fail(conn, "%s", why);
 		return;
 	}
 	conn->unsent = !done;

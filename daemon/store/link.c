@@ -71,6 +71,21 @@ static int64_t link_now_us(const struct link *link)
 	return clock_now_us(link->setup->env->clock);
 }
 
+static uintptr_t op_hash(const struct store_op *op)
+{
+	return (uintptr_t)op->private >> OP_HASH_SHIFT;
+}
+
+static enum link_how op_how(const struct store_op *op)
+{
+	return (enum link_how)((uintptr_t)op->private >> OP_HOW_SHIFT & OP_HOW_MASK);
+}
+
+static enum link_listens op_listens(const struct store_op *op)
+{
+	return (enum link_listens)((uintptr_t)op->private & OP_LISTENS_MASK);
+}
+
 /* ------------------------------------------------------------------ answers */
 
 bool link_settled(struct link *link)
@@ -195,6 +210,7 @@ static void link_set_down(struct link *link, const char *why, bool lasting)
 		link->doubt.over_us = CLOCK_NEVER;
 	if (!TAILQ_EMPTY(&link->sent))
 		link_doubt(link);
+	link->phase = PHASE_COMMAND;
 	/* Those were declined for want of a script: nobody has carried them out, they wait again.
 	 */
 	TAILQ_CONCAT(&link->again, &link->waiting, entry);
@@ -212,6 +228,11 @@ static void link_fail(struct link *link, const char *why, bool lasting)
 	link_set_down(link, why, lasting);
 }
 
+static bool link_nothing_in_flight(const struct link *link)
+{
+	return TAILQ_EMPTY(&link->sent) && link->phase == PHASE_COMMAND;
+}
+
 /* Lets what is in flight be answered, and writes no more. */
 static void link_drain(struct link *link, const char *why)
 {
@@ -224,7 +245,7 @@ static void link_drain(struct link *link, const char *why)
 /* Closes a connection that is being drained when its last answer has come. */
 static void link_end_drained(struct link *link)
 {
-	if (link->state == LINK_DRAINING && TAILQ_EMPTY(&link->sent))
+	if (link->state == LINK_DRAINING && link_nothing_in_flight(link))
 		link_fail(link, link->last_failure, false);
 }
 
@@ -500,13 +521,17 @@ static void *op_kept(unsigned hash, enum link_how how)
 	return (void *)(kept << OP_HASH_SHIFT | (uintptr_t)how << OP_HOW_SHIFT);
 }
 
-void link_submit(struct link *link, struct store_op *op, unsigned hash)
+void link_prepare(const struct link *link, struct store_op *op, unsigned hash)
 {
 	op->private = op_kept(hash, LINK_PLAINLY);
 	op->submitted_us = link_now_us(link);
 	op->deadline_us = op->submitted_us + link->setup->command_timeout_ms * 1000;
+}
+
+void link_submit(struct link *link, struct store_op *op)
+{
 	TAILQ_INSERT_TAIL(&link->waiting, op, entry);
-	link_arm_for(link, op, op->submitted_us);
+	link_arm_for(link, op, link_now_us(link));
 }
 
 void link_submit_again(struct link *link, struct store_op *op, unsigned hash, enum link_how how)
@@ -525,6 +550,33 @@ void link_submit_again(struct link *link, struct store_op *op, unsigned hash, en
 	link_arm_for(link, op, link_now_us(link));
 }
 
+bool link_is_quiet(const struct link *link)
+{
+	return link_nothing_in_flight(link) && TAILQ_EMPTY(&link->waiting) &&
+	       TAILQ_EMPTY(&link->again);
+}
+
+bool link_has(const struct link *link, unsigned hash)
+{
+	const struct link_ops *const lists[] = {&link->sent, &link->again, &link->waiting};
+	const struct store_op *op;
+
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+		TAILQ_FOREACH (op, lists[i], entry) {
+			if (op_hash(op) == (hash & ((1U << OP_HASH_BITS) - 1)))
+				return true;
+		}
+	}
+	return false;
+}
+
+void link_refuse(struct link *link, struct store_op *op, const char *why)
+{
+	link->setup->stats->timeouts++;
+	link_answer_failure(link, op, STORE_REFUSED, link->lasting,
+			    link->failed ? link->last_failure : why);
+}
+
 static bool link_is_late(const struct link_ops *ops, int64_t now_us)
 {
 	return !TAILQ_EMPTY(ops) && TAILQ_FIRST(ops)->deadline_us <= now_us;
@@ -533,19 +585,15 @@ static bool link_is_late(const struct link_ops *ops, int64_t now_us)
 /* The deadlines of those that are not written, of which none is earlier than that before it. */
 static void link_refuse_late(struct link *link, struct link_ops *ops, int64_t now_us)
 {
-	char text[LINK_TEXT_SIZE];
+	char text[64];
 
+	snprintf(text, sizeof(text), "not connected within %lld ms",
+		 (long long)link->setup->command_timeout_ms);
 	while (link_is_late(ops, now_us)) {
 		struct store_op *op = TAILQ_FIRST(ops);
 
 		TAILQ_REMOVE(ops, op, entry);
-		link->setup->stats->timeouts++;
-		if (link->failed)
-			snprintf(text, sizeof(text), "%s", link->last_failure);
-		else
-			snprintf(text, sizeof(text), "not connected within %lld ms",
-				 (long long)link->setup->command_timeout_ms);
-		link_answer_failure(link, op, STORE_REFUSED, link->lasting, text);
+		link_refuse(link, op, text);
 	}
 }
 
@@ -573,21 +621,6 @@ static void link_deadline_cb(evutil_socket_t fd, short what, void *arg)
 	link_arm_deadline(link, now_us);
 }
 
-static uintptr_t op_hash(const struct store_op *op)
-{
-	return (uintptr_t)op->private >> OP_HASH_SHIFT;
-}
-
-static enum link_how op_how(const struct store_op *op)
-{
-	return (enum link_how)((uintptr_t)op->private >> OP_HOW_SHIFT & OP_HOW_MASK);
-}
-
-static enum link_listens op_listens(const struct store_op *op)
-{
-	return (enum link_listens)((uintptr_t)op->private & OP_LISTENS_MASK);
-}
-
 /* Notes whether the server will count us among the channel's listeners, for when it answers. */
 static void link_note_listens(struct link *link, struct store_op *op)
 {
@@ -599,27 +632,63 @@ static void link_note_listens(struct link *link, struct store_op *op)
 	op->private = (void *)kept;
 }
 
-static void link_write(struct link *link, struct link_ops *ops, bool whole)
+static enum script_form op_form(const struct store_op *op, bool whole)
 {
-	struct store_op *op;
-	enum script_form how;
+	if (op_how(op) != LINK_PLAINLY)
+		return SCRIPT_ALONE;
+	return whole ? SCRIPT_WHOLE : SCRIPT_SHORT;
+}
 
-	while ((op = TAILQ_FIRST(ops))) {
-		TAILQ_REMOVE(ops, op, entry);
-		link_note_listens(link, op);
-		if (op_how(op) == LINK_ASKING) {
-			resp_command(&link->conn.out, 1);
-			resp_text(&link->conn.out, "ASKING");
-			op->private = (void *)((uintptr_t)op->private | OP_PREFIXED);
-		}
-		how = op_how(op) != LINK_PLAINLY ? SCRIPT_ALONE
-		      : whole			 ? SCRIPT_WHOLE
-						 : SCRIPT_SHORT;
-		script_write(&link->conn.out, op, &link->names, link->setup->env->daemon_id, how);
-		op->written = true;
-		TAILQ_INSERT_TAIL(&link->sent, op, entry);
+static void link_write_first(struct link *link, struct link_ops *ops, bool whole)
+{
+	struct store_op *op = TAILQ_FIRST(ops);
+
+	TAILQ_REMOVE(ops, op, entry);
+	link_note_listens(link, op);
+	if (op_how(op) == LINK_ASKING) {
+		resp_command(&link->conn.out, 1);
+		resp_text(&link->conn.out, "ASKING");
+		op->private = (void *)((uintptr_t)op->private | OP_PREFIXED);
+	}
+	script_write(&link->conn.out, op, &link->names, link->setup->env->daemon_id,
+		     op_form(op, whole));
+	op->written = true;
+	TAILQ_INSERT_TAIL(&link->sent, op, entry);
+	link->setup->stats->commands++;
+}
+
+static bool link_waits_for_replicas(const struct link *link, const struct store_op *op)
+{
+	return link->setup->wait_replicas > 0 && script_needs_replicas(op);
+}
+
+/* One op, and the WAIT behind it. What is left of its time after that is for taking it back. */
+static void link_write_one(struct link *link)
+{
+	bool whole = !TAILQ_EMPTY(&link->again);
+	struct store_op *op;
+
+	if (!link_nothing_in_flight(link))
+		return;
+	link_write_first(link, whole ? &link->again : &link->waiting, whole);
+	op = TAILQ_FIRST(&link->sent);
+	if (link_waits_for_replicas(link, op)) {
+		script_write_wait(&link->conn.out, link->setup->wait_replicas,
+				  (op->deadline_us - link_now_us(link)) / 2000);
 		link->setup->stats->commands++;
 	}
+}
+
+static void link_write(struct link *link)
+{
+	if (link->setup->wait_replicas > 0) {
+		link_write_one(link);
+		return;
+	}
+	while (!TAILQ_EMPTY(&link->again))
+		link_write_first(link, &link->again, true);
+	while (!TAILQ_EMPTY(&link->waiting))
+		link_write_first(link, &link->waiting, false);
 }
 
 bool link_flush(struct link *link)
@@ -628,12 +697,11 @@ bool link_flush(struct link *link)
 	    (!TAILQ_EMPTY(&link->again) || !TAILQ_EMPTY(&link->waiting))) {
 		uint64_t disconnects = link->setup->stats->disconnects;
 
-		link_write(link, &link->again, true);
-		link_write(link, &link->waiting, false);
+		link_write(link);
 		conn_flush(&link->conn);
 		return link->setup->stats->disconnects != disconnects;
 	}
-	if (link->state == LINK_DRAINING && TAILQ_EMPTY(&link->sent)) {
+	if (link->state == LINK_DRAINING && link_nothing_in_flight(link)) {
 		link_end_drained(link);
 		return true;
 	}
@@ -743,38 +811,105 @@ static int64_t link_others(int64_t n, enum link_listens before, enum link_listen
 	return before == LINK_LISTENS ? n - 1 : n;
 }
 
+static void link_count_others(struct link *link, struct store_op *op, enum link_listens before)
+{
+	enum link_listens now;
+
+	if (op->contenders <= 0 && op->receivers <= 0)
+		return;
+	now = link->setup->class->listens(link, op->key->channel);
+	op->contenders = link_others(op->contenders, before, now);
+	op->receivers = link_others(op->receivers, before, now);
+}
+
 static void link_op_reply(struct link *link, const redisReply *reply)
 {
 	struct store_op *op = TAILQ_FIRST(&link->sent);
-	enum link_listens before = op_listens(op);
+	bool waits = link_waits_for_replicas(link, op), is_error = reply->type == REDIS_REPLY_ERROR,
+	     is_read;
 
 	if ((uintptr_t)op->private & OP_PREFIXED) {
 		/* Whether ASKING was accepted is seen by what follows. */
 		op->private = (void *)((uintptr_t)op->private & ~(uintptr_t)OP_PREFIXED);
 		return;
 	}
-	TAILQ_REMOVE(&link->sent, op, entry);
-	link_count_reply(link, op);
-	if (reply->type == REDIS_REPLY_ERROR) {
-		link_op_error(link, op, reply->str);
-		return;
-	}
 	op->lasting = false;
 	op->text = NULL;
-	if (!script_read(op, reply)) {
+	is_read = !is_error && script_read(op, reply);
+	if (is_read)
+		link_count_others(link, op, op_listens(op));
+	if (waits)
+		link->phase = PHASE_WAIT;
+	/* Its success is told when replicas have it; anything else at once. */
+	if (waits && is_read && op->status == STORE_OK)
+		return;
+	TAILQ_REMOVE(&link->sent, op, entry);
+	link_count_reply(link, op);
+	if (is_error) {
+		link_op_error(link, op, reply->str);
+	} else if (is_read) {
+		link_answer(link, op);
+	} else {
 		log_warning("%s: an answer that makes no sense to a command of kind %d",
 			    link->setup->name, op->verb);
 		link_answer_failure(link, op, STORE_UNKNOWN, false,
 				    "it answered what makes no sense");
+	}
+}
+
+/* ------------------------------------------------------------------ replicas */
+
+/* The op that waits is done with. */
+static struct store_op *link_take_waiting(struct link *link)
+{
+	struct store_op *op = TAILQ_FIRST(&link->sent);
+
+	TAILQ_REMOVE(&link->sent, op, entry);
+	link_count_reply(link, op);
+	return op;
+}
+
+/* How many replicas have what was written. */
+static void link_wait_reply(struct link *link, const redisReply *reply)
+{
+	bool is_number = reply->type == REDIS_REPLY_INTEGER;
+	struct store_op *op = TAILQ_FIRST(&link->sent);
+
+	link->phase = PHASE_COMMAND;
+	if (!op)
+		return; /* it was answered without */
+	if (is_number && reply->integer >= (long long)link->setup->wait_replicas) {
+		link_answer(link, link_take_waiting(link));
 		return;
 	}
-	if (op->contenders > 0 || op->receivers > 0) {
-		enum link_listens now = link->setup->class->listens(link, op->key->channel);
-
-		op->contenders = link_others(op->contenders, before, now);
-		op->receivers = link_others(op->receivers, before, now);
+	if (is_number)
+		snprintf(link->too_few, sizeof(link->too_few), "%lld of %u replicas have it",
+			 reply->integer, link->setup->wait_replicas);
+	else
+		snprintf(link->too_few, sizeof(link->too_few), "it does not wait for replicas: %s",
+			 reply->type == REDIS_REPLY_ERROR ? reply->str : "no number");
+	link->setup->stats->errors++;
+	if (op->verb == STORE_EXTEND) {
+		/* It stands for longer, which does no harm, and is tried again. */
+		link_answer_failure(link, link_take_waiting(link), STORE_UNKNOWN, false,
+				    link->too_few);
+		return;
 	}
-	link_answer(link, op);
+	link->phase = PHASE_TAKE_BACK;
+	script_write_take_back(&link->conn.out, op, &link->names, link->setup->env->daemon_id,
+			       op_form(op, true));
+	link->setup->stats->commands++;
+	conn_flush(&link->conn);
+}
+
+/* What became of a lock that too few replicas have. */
+static void link_take_back_reply(struct link *link, const redisReply *reply)
+{
+	bool is_gone = reply->type != REDIS_REPLY_ERROR;
+
+	link->phase = PHASE_COMMAND;
+	link_answer_failure(link, link_take_waiting(link), is_gone ? STORE_REFUSED : STORE_UNKNOWN,
+			    false, link->too_few);
 }
 
 static void link_reply(struct conn *conn, const redisReply *reply)
@@ -783,13 +918,23 @@ static void link_reply(struct conn *conn, const redisReply *reply)
 
 	if (link->state == LINK_CONNECTING) {
 		link_step_reply(link, reply);
-	} else if (TAILQ_EMPTY(&link->sent)) {
+	} else if (link_nothing_in_flight(link)) {
 		link_fail(link,
 			  reply->type == REDIS_REPLY_ERROR ? reply->str
 							   : "an answer to nothing that was asked",
 			  false);
 	} else {
-		link_op_reply(link, reply);
+		switch (link->phase) {
+		case PHASE_COMMAND:
+			link_op_reply(link, reply);
+			break;
+		case PHASE_WAIT:
+			link_wait_reply(link, reply);
+			break;
+		case PHASE_TAKE_BACK:
+			link_take_back_reply(link, reply);
+			break;
+		}
 		link_end_drained(link);
 	}
 }

@@ -68,6 +68,7 @@ struct link_setup {
 	const char *name; /* of the store, for texts */
 	struct login login;
 	int db;
+	unsigned wait_replicas; /* that must have a lock before it counts */
 	int64_t connect_timeout_ms, command_timeout_ms;
 	struct store_stats *stats;
 };
@@ -79,6 +80,16 @@ enum link_state {
 	LINK_DRAINING,	 /* what is in flight is still answered, then it is closed */
 };
 
+/*
+ * With wait_replicas there is one op at a time in flight, since WAIT holds up whatever follows it
+ * on a connection. What the next reply is to:
+ */
+enum link_phase {
+	PHASE_COMMAND,	 /* an op's command */
+	PHASE_WAIT,	 /* the WAIT behind it; the op is still the first of `sent`, or answered */
+	PHASE_TAKE_BACK, /* the removal of a lock that too few replicas have */
+};
+
 struct link {
 	const struct link_setup *setup;
 	struct conn conn;
@@ -86,6 +97,8 @@ struct link {
 	struct link_ops waiting; /* not written yet */
 	struct link_ops again;	 /* NOSCRIPT: to be written whole, before those that wait */
 	struct link_ops sent;	 /* in flight, in the order of the replies to come */
+	enum link_phase phase;
+	char too_few[LINK_TEXT_SIZE]; /* PHASE_TAKE_BACK: why, for the answer */
 	struct event retry_timer, deadline_timer;
 	int64_t wake_us; /* when deadline_timer comes, if it is set */
 	int64_t backoff_ms;
@@ -126,7 +139,15 @@ void link_init(struct link *link, const struct link_setup *setup);
 void link_deinit(struct link *link);
 
 /* @hash: of the key, the same for the same key; only its 24 low bits count. */
-void link_submit(struct link *link, struct store_op *op, unsigned hash);
+void link_prepare(const struct link *link, struct store_op *op, unsigned hash);
+/* Takes over an op that was prepared, by this link or another of its setup. */
+void link_submit(struct link *link, struct store_op *op);
+/* Answers an op that was prepared, and not submitted, because it is too late. */
+void link_refuse(struct link *link, struct store_op *op, const char *why);
+/* Is there nothing under way, so that what is submitted would be written at once? */
+bool link_is_quiet(const struct link *link);
+/* Does it have an op with this hash? */
+bool link_has(const struct link *link, unsigned hash);
 /*
  * link_submit_again - submit what was submitted before, to this link or another
  *

@@ -13,46 +13,60 @@
 #include "store/memory.h"
 #include "store/redis.h"
 #include "store/servers.h"
+#include "store/tls.h"
 #include "store/url.h"
 #include "util/alloc.h"
 #include "util/record.h"
 
-static bool strings_equal(const char *a, const char *b)
+/* The members that are strings: owned, or NULL. */
+static const size_t strings[] = {
+	offsetof(struct store_settings, url),
+	offsetof(struct store_settings, username),
+	offsetof(struct store_settings, password_file),
+	offsetof(struct store_settings, sentinel_username),
+	offsetof(struct store_settings, sentinel_password_file),
+	offsetof(struct store_settings, tls_ca),
+	offsetof(struct store_settings, tls_cert),
+	offsetof(struct store_settings, tls_key),
+	offsetof(struct store_settings, tls_server_name),
+};
+
+enum { N_STRINGS = sizeof(strings) / sizeof(strings[0]) };
+
+static char **string_at(const struct store_settings *settings, unsigned i)
 {
-	return a && b ? strcmp(a, b) == 0 : a == b;
+	return (char **)((char *)settings + strings[i]);
 }
 
 bool store_settings_equal(const struct store_settings *a, const struct store_settings *b)
 {
-	return strings_equal(a->url, b->url) && a->pool_size == b->pool_size &&
-	       a->connect_timeout_ms == b->connect_timeout_ms &&
+	for (unsigned i = 0; i < N_STRINGS; i++) {
+		const char *x = *string_at(a, i), *y = *string_at(b, i);
+
+		if (x && y ? strcmp(x, y) != 0 : x != y)
+			return false;
+	}
+	return a->pool_size == b->pool_size && a->connect_timeout_ms == b->connect_timeout_ms &&
 	       a->command_timeout_ms == b->command_timeout_ms &&
-	       strings_equal(a->username, b->username) &&
-	       strings_equal(a->password_file, b->password_file) &&
-	       strings_equal(a->sentinel_username, b->sentinel_username) &&
-	       strings_equal(a->sentinel_password_file, b->sentinel_password_file);
+	       a->wait_replicas == b->wait_replicas;
 }
 
 void store_settings_copy(struct store_settings *to, const struct store_settings *from)
 {
 	*to = *from;
-	to->url = from->url ? xstrdup(from->url) : NULL;
-	to->username = from->username ? xstrdup(from->username) : NULL;
-	to->password_file = from->password_file ? xstrdup(from->password_file) : NULL;
-	to->sentinel_username = from->sentinel_username ? xstrdup(from->sentinel_username) : NULL;
-	to->sentinel_password_file =
-		from->sentinel_password_file ? xstrdup(from->sentinel_password_file) : NULL;
+	for (unsigned i = 0; i < N_STRINGS; i++) {
+		const char *text = *string_at(from, i);
+
+		*string_at(to, i) = text ? xstrdup(text) : NULL;
+	}
 }
 
 void store_settings_deinit(struct store_settings *settings)
 {
 	if (settings->url) /* may contain a password */
 		explicit_bzero(settings->url, strlen(settings->url));
-	free(settings->url);
-	free(settings->username);
-	free(settings->password_file);
-	free(settings->sentinel_username);
-	free(settings->sentinel_password_file);
+	for (unsigned i = 0; i < N_STRINGS; i++)
+		free(*string_at(settings, i));
 	*settings = (struct store_settings){0};
 }
 
@@ -66,6 +80,11 @@ void store_settings_save(const struct store_settings *settings, struct record_wr
 	record_put_text(w, "password_file", settings->password_file);
 	record_put_text(w, "sentinel_username", settings->sentinel_username);
 	record_put_text(w, "sentinel_password_file", settings->sentinel_password_file);
+	record_put_number(w, "wait_replicas", settings->wait_replicas);
+	record_put_text(w, "tls_ca", settings->tls_ca);
+	record_put_text(w, "tls_cert", settings->tls_cert);
+	record_put_text(w, "tls_key", settings->tls_key);
+	record_put_text(w, "tls_server_name", settings->tls_server_name);
 }
 
 void store_settings_load(struct store_settings *settings, const struct record *record)
@@ -81,15 +100,14 @@ void store_settings_load(struct store_settings *settings, const struct record *r
 		.password_file = record_text(record, "password_file"),
 		.sentinel_username = record_text(record, "sentinel_username"),
 		.sentinel_password_file = record_text(record, "sentinel_password_file"),
+		.wait_replicas =
+			(unsigned)record_number_within(record, "wait_replicas", 0, INT32_MAX, 0),
+		.tls_ca = record_text(record, "tls_ca"),
+		.tls_cert = record_text(record, "tls_cert"),
+		.tls_key = record_text(record, "tls_key"),
+		.tls_server_name = record_text(record, "tls_server_name"),
 	};
 }
-
-/* Kinds of url that are known by name, so that a fault can say more than "unknown". */
-static const struct {
-	const char *start, *what;
-} unsupported[] = {
-	{"rediss://", "TLS (rediss://)"},
-};
 
 static bool store_check_login(const struct store_settings *settings, const struct url *url,
 			      char *why, size_t size)
@@ -109,6 +127,26 @@ static bool store_check_login(const struct store_settings *settings, const struc
 	return !what;
 }
 
+static bool store_check_tls(const struct store_settings *settings, const struct url *url, char *why,
+			    size_t size)
+{
+	const char *what = NULL;
+
+	if (!url->tls)
+		return true; /* as above */
+	if (!tls_supported())
+		what = "rediss:// is not possible: this redmutexd was built with a hiredis that "
+		       "has no "
+		       "TLS; build it with hiredis 1.0 or later and its hiredis_ssl "
+		       "(libhiredis-dev "
+		       "and libssl-dev of Debian 13)";
+	else if (!settings->tls_cert != !settings->tls_key)
+		what = "tls_cert and tls_key need each other: give both, or none";
+	if (what)
+		snprintf(why, size, "%s", what);
+	return !what;
+}
+
 bool store_settings_check(const struct store_settings *settings, char *why, size_t size)
 {
 	struct url url;
@@ -120,16 +158,10 @@ bool store_settings_check(const struct store_settings *settings, char *why, size
 	}
 	if (servers_are_several(settings->url))
 		return servers_check(settings, why, size);
-	for (size_t i = 0; i < sizeof(unsupported) / sizeof(unsupported[0]); i++) {
-		if (strncmp(settings->url, unsupported[i].start, strlen(unsupported[i].start)) ==
-		    0) {
-			snprintf(why, size, "%s is not supported yet", unsupported[i].what);
-			return false;
-		}
-	}
 	if (!url_parse(&url, settings->url, why, size))
 		return false;
-	good = store_check_login(settings, &url, why, size);
+	good = store_check_login(settings, &url, why, size) &&
+	       store_check_tls(settings, &url, why, size);
 	url_deinit(&url);
 	return good;
 }

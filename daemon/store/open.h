@@ -23,6 +23,11 @@ struct store_settings {
 	char *password_file;	      /* read at every connect; its last line end does not count */
 	char *sentinel_username;      /* to the sentinels, which have users of their own */
 	char *sentinel_password_file; /* as password_file */
+	unsigned wait_replicas;	      /* that must have a lock before it counts */
+	/* Of rediss:// urls. Files are read at the first connect, and again when they change. */
+	char *tls_ca;		  /* whom to trust; default: whom the system trusts */
+	char *tls_cert, *tls_key; /* ours; both or none */
+	char *tls_server_name;	  /* in the server's certificate; default: the url's host */
 };
 
 /* Are both for one and the same store? */

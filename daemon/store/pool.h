@@ -1,13 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 #ifndef REDMUTEXD_STORE_POOL_H
 #define REDMUTEXD_STORE_POOL_H
-/* Several links to one server. All ops for one key take the same link, so that they stay in order.
+/*
+ * Several links to one server. All ops for one key are carried out in order.
+ *
+ * Usually each key has its link. With wait_replicas a command holds up what follows it on its
+ * connection until replicas have it: so there an op is given a link that has nothing else to do,
+ * and stays here until there is one.
  */
 #include "store/link.h"
 
 struct pool {
+	const struct link_setup *setup;
 	struct link *links;
 	unsigned n_links;
+	struct link_ops queue; /* with wait_replicas: those that have no link yet */
+	struct event timer;    /* of their deadlines */
 };
 
 /* @setup: borrowed */

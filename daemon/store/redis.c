@@ -10,6 +10,7 @@
 
 #include "store/pool.h"
 #include "store/sentinel.h"
+#include "store/tls.h"
 #include "store/url.h"
 #include "store/watch.h"
 #include "util/alloc.h"
@@ -78,6 +79,9 @@ static void redis_done(struct link *link, struct store_op *op)
 {
 	struct redis *redis = redis_of_link(link);
 
+	/* Each of a key's ops may have been on another connection. */
+	if (redis->settings.wait_replicas > 0 && !pool_settled(&redis->pool))
+		op->settled = false;
 	if (redis->owner.done)
 		redis->owner.done(redis->owner.arg, op);
 	else
@@ -255,6 +259,7 @@ static void redis_free(struct store *store)
 	redis->sentinel = NULL;
 	pool_deinit(&redis->pool);
 	watcher_deinit(&redis->watcher);
+	tls_free(redis->address.tls);
 	store_settings_deinit(&redis->settings);
 	url_deinit(&redis->url);
 	free(redis);
@@ -311,6 +316,10 @@ struct store *redis_open_node(const struct store_env *env, const struct store_se
 		.host = redis->url.host,
 		.port = redis->url.port,
 	};
+	if (redis->url.tls)
+		redis->address.tls =
+			tls_new(redis->settings.tls_ca, redis->settings.tls_cert,
+				redis->settings.tls_key, redis->settings.tls_server_name);
 	redis->store = (struct store){
 		.class = &redis_class,
 		.listener = listener,
@@ -328,6 +337,7 @@ struct store *redis_open_node(const struct store_env *env, const struct store_se
 				.password_file = redis->settings.password_file,
 			},
 		.db = redis->url.db,
+		.wait_replicas = settings->wait_replicas,
 		.connect_timeout_ms = settings->connect_timeout_ms,
 		.command_timeout_ms = settings->command_timeout_ms,
 		.stats = owner->stats ? owner->stats : &redis->store.stats,

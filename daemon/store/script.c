@@ -21,12 +21,13 @@
  *	break		DEL of K and {K}:holder, PUBLISH to {K}:free
  *	raise		GET and SET of {K}:fence (for majorities of servers only)
  *	in a cluster	CLUSTER SLOTS, ASKING
+ *	wait_replicas	WAIT, behind acquire, replace and extend
  *	messages	SUBSCRIBE, UNSUBSCRIBE and PING on a connection of their own, {K}:free
  *
  * As an ACL rule for keys and channels that begin with "orders:":
  *
  *	~orders:* ~{orders:*}:* &{orders:*}:* +auth +select +client|setname +client|id +client|kill
- *	+info +script|load +evalsha +eval +get +set +del +pttl +pexpire +time +publish
+ *	+info +script|load +evalsha +eval +get +set +del +pttl +pexpire +time +wait +publish
  *	+pubsub|numsub +subscribe +unsubscribe +ping
  *
  * and for a cluster +cluster|slots +asking.
@@ -329,6 +330,29 @@ void script_write(struct resp *out, const struct store_op *op, const struct scri
 		resp_integer(out, FENCE_TTL_MS);
 		break;
 	}
+}
+
+bool script_needs_replicas(const struct store_op *op)
+{
+	return op->verb == STORE_ACQUIRE || op->verb == STORE_REPLACE || op->verb == STORE_EXTEND;
+}
+
+void script_write_wait(struct resp *out, unsigned n_replicas, int64_t timeout_ms)
+{
+	resp_command(out, 3);
+	resp_text(out, "WAIT");
+	resp_integer(out, n_replicas);
+	resp_integer(out, timeout_ms > 0 ? timeout_ms : 1); /* 0 is for ever */
+}
+
+void script_write_take_back(struct resp *out, const struct store_op *op,
+			    const struct script_names *names, const char *daemon_id,
+			    enum script_form form)
+{
+	struct store_op release = {.verb = STORE_RELEASE, .key = op->key};
+
+	strcpy(release.value, op->verb == STORE_REPLACE ? op->next : op->value);
+	script_write(out, &release, names, daemon_id, form);
 }
 
 /* ------------------------------------------------------------------ replies */

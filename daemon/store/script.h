@@ -47,6 +47,15 @@ enum script_form {
 void script_write(struct resp *out, const struct store_op *op, const struct script_names *names,
 		  const char *daemon_id, enum script_form form);
 
+/* Does an op's success count only when replicas have it? */
+bool script_needs_replicas(const struct store_op *op);
+/* WAIT until so many replicas have what was written before, for at most so long. */
+void script_write_wait(struct resp *out, unsigned n_replicas, int64_t timeout_ms);
+/* Removes the lock that an ACQUIRE or REPLACE has set, which is answered like a RELEASE. */
+void script_write_take_back(struct resp *out, const struct store_op *op,
+			    const struct script_names *names, const char *daemon_id,
+			    enum script_form form);
+
 /*
  * script_read - take a reply that is no error apart
  *

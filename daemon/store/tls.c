@@ -192,12 +192,13 @@ static bool tls_expect(SSL *ssl, const char *name)
 }
 
 struct tls_session *tls_begin(struct tls *tls, redisContext *context, const char *host, char *why,
-			      size_t size)
+			      size_t size, bool *lasting)
 {
 	const char *name = tls->server_name ? tls->server_name : host;
 	struct tls_session *session;
 	SSL *ssl;
 
+	*lasting = true;
 	if (!tls_refresh(tls, why, size))
 		return NULL;
 	ERR_clear_error();
@@ -207,15 +208,22 @@ struct tls_session *tls_begin(struct tls *tls, redisContext *context, const char
 		SSL_free(ssl);
 		return NULL;
 	}
-	/* It sends the first message; the rest of the handshake is tls_handshake()'s. */
-	if (redisInitiateSSL(context, ssl) != REDIS_OK) {
-		snprintf(why, size, "TLS with '%s' is not possible: %s", name, context->errstr);
-		SSL_free(ssl);
-		return NULL;
-	}
 	session = xcalloc(1, sizeof(*session));
 	session->ssl = ssl;
 	session->name = xstrdup(name);
+	errno = 0;
+	*lasting = false;
+	/*
+	 * It sends the first message; the rest of the handshake is tls_handshake()'s, if the server
+	 * was not so quick that all is over, well or not.
+	 */
+	if (redisInitiateSSL(context, ssl) != REDIS_OK) {
+		if (!tls_failure(session, why, size, lasting))
+			snprintf(why, size, "TLS with '%s': %s", name, context->errstr);
+		tls_end(session);
+		SSL_free(ssl);
+		return NULL;
+	}
 	return session;
 }
 

@@ -35,12 +35,13 @@ void tls_free(struct tls *tls); /* accepts NULL */
 /*
  * tls_begin - encrypt a connection that is just connected
  * @host: name or numeric address of the server
- * @why: on failure, which file is wrong and why
+ * @why: on failure, which file is wrong and why, or why the server is
+ * @lasting: on failure, set to whether trying again will not help
  *
  * Return: NULL on failure.
  */
 struct tls_session *tls_begin(struct tls *tls, redisContext *context, const char *host, char *why,
-			      size_t size);
+			      size_t size, bool *lasting);
 /* Before the context is freed. Accepts NULL. */
 void tls_end(struct tls_session *session);
 

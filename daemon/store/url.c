@@ -12,7 +12,7 @@
 #include "util/alloc.h"
 
 static const char url_forms[] =
-	"local:, redis://[user:password@]host[:port][/db], "
+	"local:, redis://[user:password@]host[:port][/db], rediss:// (with TLS), "
 	"unix:///path[?db=n], redis-sentinel://host:port,.../master-name or "
 	"redis-cluster://host:port,...";
 
@@ -225,7 +225,7 @@ static bool url_parse_redis(struct url *url, const char *text, char *why, size_t
 
 	if (at && !url_parse_login(url, text, at, why, size))
 		return false;
-	url->name = xasprintf("redis://%s", host);
+	url->name = xasprintf("redis%s://%s", url->tls ? "s" : "", host);
 	if (!url_parse_host(host, end, URL_REDIS_PORT, &url->host, &url->port, why, size))
 		return false;
 	if (*end == '/' && end[1]) {
@@ -289,6 +289,10 @@ bool url_parse(struct url *url, const char *text, char *why, size_t size)
 	} else if (strncmp(text, "redis://", 8) == 0) {
 		url->scheme = URL_REDIS;
 		good = url_parse_redis(url, text + 8, why, size);
+	} else if (strncmp(text, "rediss://", 9) == 0) {
+		url->scheme = URL_REDIS;
+		url->tls = true;
+		good = url_parse_redis(url, text + 9, why, size);
 	} else if (strncmp(text, "unix://", 7) == 0) {
 		url->scheme = URL_UNIX;
 		good = url_parse_unix(url, text + 7, why, size);
