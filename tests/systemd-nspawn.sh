@@ -3,18 +3,20 @@
 #
 # The daemon under a real systemd, in a container of its own: started, activated by its socket,
 # reloaded, watched, upgraded, stopped, and looked at in the journal. To be run as root in a build
-# folder after make, with $srcdir set; skipped, with the reason, where that can't be.
+# folder after make; skipped, with the reason, where that can't be.
 #
 # The container is a Debian of the host's release, made once with mmdebstrap, for which it needs the
 # network, and kept in the build folder, or in $NSPAWN_CACHE. That takes two minutes, the test ten
 # seconds; so it is not part of make check, but run by make check-systemd, and by .ci/run.
+#
+# With $DEBS, a folder of Debian packages for the release $CODENAME, it is these that are installed
+# and upgraded, rather than what was built: see scripts/package.
 set -euo pipefail
 export LC_ALL=C
 
 # All of it has so long.
 [ -n "${NSPAWN_LIMITED:-}" ] || NSPAWN_LIMITED=yes exec timeout --kill-after=5 230 "$0" "$@"
 
-srcdir=${srcdir:-.}
 build=$PWD
 cache=${NSPAWN_CACHE:-$build/nspawn}
 root=
@@ -42,9 +44,10 @@ clean_up()
 for program in systemd-nspawn mmdebstrap nsenter unshare ldd dpkg; do
 	command -v "$program" >/dev/null || skip "$program is not installed"
 done
-grep -q HAVE_LIBSYSTEMD\ 1 config.h 2>/dev/null || skip "built without libsystemd"
+[ -n "${DEBS:-}" ] || grep -q HAVE_LIBSYSTEMD\ 1 config.h 2>/dev/null ||
+	skip "built without libsystemd"
 # shellcheck disable=SC1091
-codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+codename=${CODENAME:-$(. /etc/os-release && echo "${VERSION_CODENAME:-}")}
 case $codename in
 bookworm | trixie) ;;
 *) skip "this is no Debian 12 or 13" ;;
@@ -55,9 +58,16 @@ trap clean_up EXIT
 trap 'exit 1' TERM INT HUP
 
 # ---------------------------------------------------------------------- the root
-# packages of the libraries that the daemon is linked with
+# packages of the libraries that the daemon is linked with, or that its package depends on
 libraries()
 {
+	local libtool_exe
+
+	if [ -n "${DEBS:-}" ]; then
+		dpkg-deb --field "$DEBS"/redmutexd_*.deb Depends | tr ',' '\n' |
+			sed 's/^ *//; s/ .*//' | paste -sd,
+		return
+	fi
 	libtool_exe=$build/daemon/.libs/redmutexd
 	[ -e "$libtool_exe" ] || libtool_exe=$build/daemon/redmutexd
 	ldd "$libtool_exe" | awk '$3 ~ /^\// { print $3 }' | while read -r file; do
@@ -82,21 +92,38 @@ if [ ! -e "$image" ]; then
 fi
 root=$(mktemp -d "$cache/root.XXXXXX")
 tar -x -f "$image" -C "$root" --exclude='./dev/*'
-make -s install DESTDIR="$root" >"$cache/install.log" 2>&1
-prefix=$(sed -n 's/^prefix = //p' Makefile)
-unit=$(find "$root" -name redmutexd.service | head -n 1)
-conf=$(sed -n 's/^ExecStart=.* -c //p' "$unit")
-daemon=$(sed -n 's/^ExecStart=\([^ ]*\) .*/\1/p' "$unit")
-redmutex=$prefix/bin/redmutex
-cat >"$root$conf" <<-END
-	[defaults]
-	url = local:
-	[mutex backup]
-	key = backup
-	[mutex far]
-	url = unix:///nowhere/redis.sock
-END
-systemd-sysusers --root="$root" "$root$prefix/lib/sysusers.d/redmutexd.conf" >/dev/null 2>&1
+write_conf()
+{
+	cat >"$root$conf" <<-END
+		[defaults]
+		url = local:
+		[mutex backup]
+		key = backup
+		[mutex far]
+		url = unix:///nowhere/redis.sock
+	END
+}
+
+if [ -n "${DEBS:-}" ]; then
+	mkdir "$root/debs"
+	cp "$DEBS"/redmutexd_*.deb "$root/debs/old.deb"
+	# The next version differs in nothing but its number.
+	dpkg-deb -R "$root/debs/old.deb" "$root/debs/next"
+	sed -i 's/^Version: .*/&+next/' "$root/debs/next/DEBIAN/control"
+	dpkg-deb -b "$root/debs/next" "$root/debs/next.deb" >/dev/null
+	conf=/etc/redmutexd.ini
+	daemon=/usr/sbin/redmutexd
+	redmutex=/usr/bin/redmutex
+else
+	make -s install DESTDIR="$root" >"$cache/install.log" 2>&1
+	prefix=$(sed -n 's/^prefix = //p' Makefile)
+	unit=$(find "$root" -name redmutexd.service | head -n 1)
+	conf=$(sed -n 's/^ExecStart=.* -c //p' "$unit")
+	daemon=$(sed -n 's/^ExecStart=\([^ ]*\) .*/\1/p' "$unit")
+	redmutex=$prefix/bin/redmutex
+	write_conf
+	systemd-sysusers --root="$root" "$root$prefix/lib/sysusers.d/redmutexd.conf" >/dev/null 2>&1
+fi
 rm -f "$root/etc/machine-id"
 mkdir -p "$root/etc/systemd/journald.conf.d"
 printf '[Journal]\nStorage=volatile\n' >"$root/etc/systemd/journald.conf.d/test.conf"
@@ -172,6 +199,22 @@ await "booting" is_booted
 ok "booted"
 
 # ---------------------------------------------------------------------- what is to be so
+if [ -n "${DEBS:-}" ]; then
+	inside dpkg --install /debs/old.deb >"$cache/install.log" 2>&1 || {
+		cat "$cache/install.log"
+		fail "dpkg --install"
+	}
+	for unit in redmutexd.service redmutexd.socket; do
+		is_state "$unit" active || fail "$unit does not run when it was installed"
+		inside systemctl --quiet is-enabled "$unit" || fail "$unit is not enabled"
+	done
+	inside getent group redmutex >/dev/null || fail "there is no group redmutex"
+	inside "$redmutex" ping >/dev/null || fail "it is installed, and does not answer"
+	write_conf
+	inside systemctl reload redmutexd.service
+	ok "package: installing it gives a service that runs"
+fi
+
 inside systemctl start redmutexd.service || fail "start"
 inside "$redmutex" ping >/dev/null || fail "it is started, and does not answer"
 [ "$(inside ps -o user= -p "$(property MainPID)")" = redmutex ] || fail "it runs as somebody else"
@@ -215,30 +258,36 @@ for field in MUTEX STORE PID; do
 done
 ok "journal: MUTEX=, STORE= and PID="
 
-if grep -q SIGUSR2 "$srcdir/daemon/main.c"; then
-	inside "$redmutex" run backup -- /bin/sleep 20 2>/dev/null &
-	holder=$!
-	is_held()
-	{
-		! inside "$redmutex" run -n backup -- /bin/true 2>/dev/null
+inside "$redmutex" run backup -- /bin/sleep 20 2>/dev/null &
+holder=$!
+is_held()
+{
+	! inside "$redmutex" run -n backup -- /bin/true 2>/dev/null
+}
+await "a holder" is_held
+if [ -n "${DEBS:-}" ]; then
+	inside dpkg --force-confold --install /debs/next.deb >"$cache/install.log" 2>&1 || {
+		cat "$cache/install.log"
+		fail "dpkg --install of the next version"
 	}
-	await "a holder" is_held
+	! grep -F "restarting it" "$cache/install.log" || fail "it was restarted"
+else
 	# As a package does it: the file is another one now.
 	cp "$root$daemon" "$root$daemon.new"
 	mv "$root$daemon.new" "$root$daemon"
 	inside systemctl kill --kill-whom=main --signal=SIGUSR2 redmutexd.service
-	is_new()
-	{
-		[ "$(inside readlink "/proc/$pid/exe")" = "$daemon" ]
-	}
-	await "the new program" is_new
-	is_held || fail "the upgrade lost a lock"
-	[ "$(property MainPID)" = "$pid" ] || fail "the upgrade took another process"
-	is_state redmutexd.service active || fail "it is not active after the upgrade"
-	kill "$holder" 2>/dev/null || true
-	wait "$holder" 2>/dev/null || true
-	ok "upgrade: the same process, the same locks"
 fi
+is_new()
+{
+	[ "$(inside readlink "/proc/$pid/exe")" = "$daemon" ]
+}
+await "the new program" is_new
+is_held || fail "the upgrade lost a lock"
+[ "$(property MainPID)" = "$pid" ] || fail "the upgrade took another process"
+is_state redmutexd.service active || fail "it is not active after the upgrade"
+kill "$holder" 2>/dev/null || true
+wait "$holder" 2>/dev/null || true
+ok "upgrade: the same process, the same locks"
 
 mkdir -p "$root/etc/systemd/system/redmutexd.service.d"
 printf '[Service]\nWatchdogSec=1\nTimeoutAbortSec=2\n' \
@@ -269,4 +318,14 @@ inside systemctl stop redmutexd.socket redmutexd.service
 inside test ! -e /run/redmutexd/redmutexd.sock || fail "the socket was left"
 ok "stop: nothing is left"
 
+if [ -n "${DEBS:-}" ]; then
+	inside dpkg --purge redmutexd >"$cache/install.log" 2>&1 || {
+		cat "$cache/install.log"
+		fail "dpkg --purge"
+	}
+	for path in "$conf" /run/redmutexd /var/lib/redmutexd "$daemon"; do
+		inside test ! -e "$path" || fail "$path is left after a purge"
+	done
+	ok "package: nothing is left of it"
+fi
 echo "$passed passed in $SECONDS s"
