@@ -522,8 +522,9 @@ int main(int argc, char **argv)
 		return EXIT_SUCCESS;
 	}
 	log_set_level(conf->log_level);
+	path = program_path(argv[0]);
 	program.handover = (struct handover_env){
-		.path = path = program_path(argv[0]),
+		.path = path,
 		.argv = argv,
 		.leaving = tell_leaving,
 	};

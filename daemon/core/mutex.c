@@ -241,7 +241,8 @@ static void enqueue(struct mutex *mutex, struct ask *ask)
 
 	if (is_try(ask))
 		wait_us = mutex->section->settings.command_timeout_ms * MS_US;
-	if (is_try(ask) ? CORE_FAULT(timeout_not_answered) : CORE_FAULT(wait_not_timed))
+	if ((is_try(ask) && CORE_FAULT(timeout_not_answered)) ||
+	    (!is_try(ask) && CORE_FAULT(wait_not_timed)))
 		wait_us = CLOCK_NEVER;
 	ask->round = mutex->round + !shares;
 	ask->state = ASK_WAITING;

@@ -40,6 +40,7 @@ unsigned table_n_commands(const struct table *table, unsigned *n_breaks)
 
 /* ------------------------------------------------------------------ words */
 
+/* Of the commands that change the holder; none else is saved. */
 static const char *const verb_words[] = {
 	[STORE_ACQUIRE] = "acquire",
 	[STORE_REPLACE] = "replace",
@@ -106,6 +107,7 @@ static void save_main_command(struct save *save, const struct mutex *mutex)
 	const bool lost = mutex->op_busy && op->written;
 	const bool acquire = op->verb == STORE_ACQUIRE, release = op->verb == STORE_RELEASE;
 
+	assert(op->verb <= STORE_RELEASE);
 	record_put_text(w, "verb", verb_words[op->verb]);
 	record_put_number(w, "op_ttl_ms", op->ttl_ms);
 	record_put_number(w, "op_fenced", op->fenced);

@@ -762,15 +762,18 @@ static const struct part last_parts[] = {
 static bool load_parts(struct load *load, struct record_reader reader, const struct part *parts)
 {
 	struct record record;
+	bool good = true;
 
+	/* cppcheck-suppress autoVariables ; it is taken out again below */
 	load->record = &record;
-	while (record_next(&reader, &record)) {
-		for (const struct part *part = parts; part->type; part++) {
+	while (good && record_next(&reader, &record)) {
+		for (const struct part *part = parts; good && part->type; part++) {
 			if (record_is(&record, part->type) && !part->load(load))
-				return false;
+				good = false;
 		}
 	}
-	return true;
+	load->record = NULL;
+	return good;
 }
 
 /* Does the table, or a LIST, have what every request waits for? */

@@ -314,7 +314,7 @@ static void word_escape(const char *text, char out[WORD_SIZE])
 {
 	size_t n = 0;
 
-	for (size_t i = 0; text[i] && i < WORD_MAX; i++) {
+	for (size_t i = 0; i < WORD_MAX && text[i]; i++) {
 		if (text[i] == '"' || text[i] == '\\')
 			out[n++] = '\\';
 		out[n++] = text[i] > ' ' && text[i] < 127 ? text[i] : ',';

@@ -652,7 +652,7 @@ static int64_t time_until_majority_ms(const struct round *round)
 	const struct quorum *quorum = round->quorum;
 	const unsigned n_free = round->n_ok + round->n_gone;
 	const unsigned need = majority(quorum) > n_free ? majority(quorum) - n_free : 1;
-	int64_t times[QUORUM_MEMBERS_MAX];
+	int64_t times[QUORUM_MEMBERS_MAX] = {0};
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < quorum->n; i++) {
