@@ -67,6 +67,10 @@ int cmd_help(const struct cmd *cmd);
 /* cmd_usage - say what is wrong with the arguments, and how it is used. Return: EXIT_USAGE. */
 int cmd_usage(const struct cmd *cmd, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* cmd_bad_option - say what getopt_long() stumbled over: `?`, or `:` for a value that is missing.
+ * The texts of options begin with ":". Return: EXIT_USAGE. */
+int cmd_bad_option(const struct cmd *cmd, int letter, char **argv);
+
 /* cmd_seconds - "1.5" to milliseconds, rounded up. Return: false when it is no such time. */
 bool cmd_seconds(const char *text, int64_t *ms);
 /* cmd_number - a decimal number from min to max. */
@@ -121,8 +125,10 @@ void json_string(const char *text);
 void json_info(const struct redmutex_info *info);
 /* info_holder - a sentence about who holds it; for people */
 void info_holder(const struct redmutex_info *info, char *out, size_t size);
-/* table_head, table_row - mutexes as a table, for people */
-void table_head(void);
-void table_row(const struct redmutex_info *info);
+/* has_colours - may output have colours: on a terminal that can, unless NO_COLOR is set */
+bool has_colours(void);
+/* table_head, table_row - mutexes as a table, for people; width: columns at most, or 0 */
+void table_head(int width);
+void table_row(const struct redmutex_info *info, int width);
 
 #endif

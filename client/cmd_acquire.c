@@ -35,7 +35,7 @@ static int parse(const struct cmd *cmd, int argc, char **argv, struct arguments 
 
 	o->wait_ms = REDMUTEX_FOREVER;
 	opterr = 0;
-	while ((letter = getopt_long(argc, argv, "nw:t:E:", options, NULL)) != -1) {
+	while ((letter = getopt_long(argc, argv, ":nw:t:E:", options, NULL)) != -1) {
 		switch (letter) {
 		case 'n':
 			o->wait_ms = 0;
@@ -70,10 +70,7 @@ static int parse(const struct cmd *cmd, int argc, char **argv, struct arguments 
 		case OPTION_HELP:
 			return cmd_help(cmd);
 		default:
-			return cmd_usage(cmd,
-					 "acquire: there is no such option, or it lacks its value: "
-					 "%s",
-					 argv[optind - 1]);
+			return cmd_bad_option(cmd, letter, argv);
 		}
 	}
 	if (argc - optind != 1)

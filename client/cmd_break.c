@@ -14,6 +14,8 @@ static int run(const struct cmd *cmd, int argc, char **argv)
 	if (at < 0 || (status = cmd_connect(&rm)) != 0)
 		return status;
 	error = redmutex_break(rm, argv[at]);
+	if (error == REDMUTEX_EUNLOCK_FAIL)
+		return cmd_failed(rm, argv[at], error, "nobody holds it");
 	if (error < 0)
 		return cmd_failed(rm, argv[at], error, redmutex_error_text(rm));
 	if (json)

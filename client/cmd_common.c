@@ -7,10 +7,12 @@
 #include <errno.h>
 #include <getopt.h>
 #include <grp.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 const char *cmd_socket;
 
@@ -44,6 +46,18 @@ int cmd_usage(const struct cmd *cmd, const char *format, ...)
 	return EXIT_USAGE;
 }
 
+int cmd_bad_option(const struct cmd *cmd, int letter, char **argv)
+{
+	const char *word = argv[optind - 1];
+
+	if (letter == ':')
+		return cmd_usage(cmd, "%s: %s needs a value", cmd->name, word);
+	/* A letter may stand in the midst of a word. */
+	if (optopt > 0 && optopt <= UCHAR_MAX)
+		return cmd_usage(cmd, "%s: there is no such option: -%c", cmd->name, optopt);
+	return cmd_usage(cmd, "%s: there is no such option: %s", cmd->name, word);
+}
+
 int cmd_arguments(const struct cmd *cmd, int argc, char **argv, int min, int max, bool *json,
 		  int *status)
 {
@@ -51,15 +65,14 @@ int cmd_arguments(const struct cmd *cmd, int argc, char **argv, int min, int max
 	int letter;
 
 	opterr = 0;
-	while ((letter = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	while ((letter = getopt_long(argc, argv, ":", options, NULL)) != -1) {
 		if (letter == OPTION_JSON && json != NULL) {
 			*json = true;
 		} else if (letter == OPTION_HELP) {
 			*status = cmd_help(cmd);
 			return -1;
 		} else {
-			*status = cmd_usage(cmd, "%s: there is no such option: %s", cmd->name,
-					    argv[optind - 1]);
+			*status = cmd_bad_option(cmd, letter, argv);
 			return -1;
 		}
 	}
@@ -131,8 +144,12 @@ static void print_group(const char *path)
 	file = fopen("/etc/group", "re");
 	while (file != NULL && (group = fgetgrent(file)) != NULL) {
 		if (group->gr_gid == st.st_gid) {
-			fprintf(stderr, "%s of this socket; try: adduser YOU %s, and log in again",
-				group->gr_name, group->gr_name);
+			fprintf(stderr, "%s of this socket; %s%s%s", group->gr_name,
+				st.st_gid == 0 ? "set socket_group in redmutexd.ini to one for its "
+						 "users, and restart the daemon"
+					       : "try: adduser YOU ",
+				st.st_gid == 0 ? "" : group->gr_name,
+				st.st_gid == 0 ? "" : ", and log in again");
 			fclose(file);
 			return;
 		}
@@ -339,26 +356,69 @@ void info_holder(const struct redmutex_info *info, char *out, size_t size)
 	out[size - 1] = '\0';
 }
 
-void table_head(void)
+bool has_colours(void)
 {
-	printf("%-32s %-9s %7s %8s  %s\n", "NAME", "LOCKED", "WAITING", "LEFT", "HOLDER");
+	const char *term = getenv("TERM"), *no_color = getenv("NO_COLOR");
+
+	return isatty(STDOUT_FILENO) && (no_color == NULL || no_color[0] == '\0') && term != NULL &&
+	       term[0] != '\0' && strcmp(term, "dumb") != 0;
 }
 
-void table_row(const struct redmutex_info *info)
+/* A line in a colour, cut to as many columns: a sequence of UTF-8 is taken for one. */
+static void put_line(const char *line, const char *colour, int width)
 {
-	char holder[512], left[32] = "-";
+	size_t len = 0;
+
+	for (int columns = 0; line[len] != '\0'; len++)
+		if (((unsigned char)line[len] & 0xc0) != 0x80 && ++columns > width && width > 0)
+			break;
+	if (colour[0] == '\0' || !has_colours())
+		printf("%.*s", (int)len, line);
+	else
+		printf("\033[%sm%.*s\033[m", colour, (int)len, line);
+	putchar('\n');
+}
+
+void table_head(int width)
+{
+	char line[128];
+
+	snprintf(line, sizeof(line), "%-32s %-9s %7s %8s  %s", "NAME", "LOCKED", "WAITING", "LEFT",
+		 "HOLDER");
+	put_line(line, "1", width);
+}
+
+/* Waited for: yellow; not known: red; nothing to see: dim. */
+static const char *row_colour(const struct redmutex_info *info)
+{
+	if (info->members >= 0)
+		return "2";
+	if (info->locked == REDMUTEX_LOCKED_UNKNOWN)
+		return "31";
+	if (info->waiters > 0)
+		return "33";
+	return info->locked == REDMUTEX_FREE ? "2" : "";
+}
+
+void table_row(const struct redmutex_info *info, int width)
+{
+	char holder[512], left[32] = "-", line[1024], *by;
 	bool locked = info->locked != REDMUTEX_FREE;
 
 	if (info->ttl_ms >= 0)
 		snprintf(left, sizeof(left), "%lld s", (long long)info->ttl_ms / 1000);
 	info_holder(info, holder, sizeof(holder));
+	/* Where it is held has a column of its own. */
+	if (strncmp(holder, "held ", 5) == 0 && (by = strchr(holder + 5, ' ')) != NULL)
+		memmove(holder, by + 1, strlen(by));
 	if (info->members >= 0)
 		snprintf(holder, sizeof(holder), "a family, %lld in use", (long long)info->members);
-	printf("%-32s %-9s %7lld %8s  %s\n", info->name,
-	       info->members >= 0			 ? "-"
-	       : info->locked == REDMUTEX_LOCKED	 ? holder_word(info->holder)
-	       : info->locked == REDMUTEX_LOCKED_UNKNOWN ? "unknown"
-							 : "no",
-	       (long long)(info->waiters < 0 ? 0 : info->waiters), left,
-	       locked || info->members >= 0 ? holder : "-");
+	snprintf(line, sizeof(line), "%-32s %-9s %7lld %8s  %s", info->name,
+		 info->members >= 0			   ? "-"
+		 : info->locked == REDMUTEX_LOCKED	   ? holder_word(info->holder)
+		 : info->locked == REDMUTEX_LOCKED_UNKNOWN ? "unknown"
+							   : "no",
+		 (long long)(info->waiters < 0 ? 0 : info->waiters), left,
+		 locked || info->members >= 0 ? holder : "-");
+	put_line(line, row_colour(info), width);
 }

@@ -16,7 +16,7 @@ static int run(const struct cmd *cmd, int argc, char **argv)
 	int letter, error, status;
 
 	opterr = 0;
-	while ((letter = getopt_long(argc, argv, "t:", options, NULL)) != -1) {
+	while ((letter = getopt_long(argc, argv, ":t:", options, NULL)) != -1) {
 		switch (letter) {
 		case 't':
 			if (!cmd_seconds(optarg, &ttl_ms) || ttl_ms < 10)
@@ -29,8 +29,7 @@ static int run(const struct cmd *cmd, int argc, char **argv)
 		case OPTION_HELP:
 			return cmd_help(cmd);
 		default:
-			return cmd_usage(cmd, "extend: there is no such option: %s",
-					 argv[optind - 1]);
+			return cmd_bad_option(cmd, letter, argv);
 		}
 	}
 	if (argc - optind != 2)

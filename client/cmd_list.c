@@ -20,8 +20,8 @@ static void print(redmutex_t *rm, const struct redmutex_info *info, void *arg)
 		json_info(info);
 	} else {
 		if (!list->begun)
-			table_head();
-		table_row(info);
+			table_head(0);
+		table_row(info, 0);
 	}
 	list->begun = true;
 }
@@ -36,6 +36,9 @@ static int run(const struct cmd *cmd, int argc, char **argv)
 	if (at < 0 || (status = cmd_connect(&rm)) != 0)
 		return status;
 	error = redmutex_list(rm, at < argc ? argv[at] : NULL, print, &list);
+	if (error == REDMUTEX_EINVAL)
+		return cmd_failed(rm, argv[at], error,
+				  "a pattern is 1 to 128 characters of A-Z a-z 0-9 . _ - : / *");
 	if (error < 0)
 		return cmd_failed(rm, NULL, error, redmutex_error_text(rm));
 	if (list.json)

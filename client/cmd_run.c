@@ -305,6 +305,19 @@ static int set_environment(const struct run *run)
 				   : unsetenv("REDMUTEX_FENCE");
 }
 
+static void tell_failure(const char *command, int failure)
+{
+	const char *hint = "";
+
+	if (command[0] == '-')
+		hint = "; options of run stand before the name of the mutex";
+	else if (failure == ENOENT && strchr(command, '/') == NULL)
+		hint = "; it is in no folder of PATH";
+	else if (failure == EACCES)
+		hint = "; try: chmod +x, or run it by its interpreter";
+	fprintf(stderr, "redmutex: cannot execute %s: %s%s\n", command, strerror(failure), hint);
+}
+
 /* Starts the command, unless it is too late. Return: 0, or the exit status. */
 static int start(struct run *run)
 {
@@ -329,8 +342,7 @@ static int start(struct run *run)
 	if (failure == 0)
 		return 0;
 	take_terminal(run);
-	fprintf(stderr, "redmutex: cannot execute %s: %s\n", run->command.argv[0],
-		strerror(failure));
+	tell_failure(run->command.argv[0], failure);
 	if (run->group < 0 || failure == EOWNERDEAD)
 		return EXIT_OS;
 	waitpid(run->group, NULL, 0);
@@ -420,7 +432,7 @@ static int parse(const struct cmd *cmd, int argc, char **argv, struct run *run)
 
 	o->wait_ms = REDMUTEX_FOREVER;
 	opterr = 0;
-	while ((letter = getopt_long(argc, argv, "+nw:t:E:c:", options, NULL)) != -1) {
+	while ((letter = getopt_long(argc, argv, "+:nw:t:E:c:", options, NULL)) != -1) {
 		switch (letter) {
 		case 'n':
 			o->wait_ms = 0;
@@ -457,9 +469,7 @@ static int parse(const struct cmd *cmd, int argc, char **argv, struct run *run)
 		case OPTION_HELP:
 			return cmd_help(cmd);
 		default:
-			return cmd_usage(cmd,
-					 "run: there is no such option, or it lacks its value: %s",
-					 argv[optind - 1]);
+			return cmd_bad_option(cmd, letter, argv);
 		}
 	}
 	if (optind == argc)

@@ -36,7 +36,7 @@ int main(int argc, char **argv)
 	int letter;
 
 	opterr = 0;
-	while ((letter = getopt_long(argc, argv, "+s:hV", options, NULL)) != -1) {
+	while ((letter = getopt_long(argc, argv, "+:s:hV", options, NULL)) != -1) {
 		switch (letter) {
 		case 's':
 			cmd_socket = optarg;
@@ -47,12 +47,13 @@ int main(int argc, char **argv)
 		case 'V':
 			printf("redmutex %s\n", redmutex_version());
 			return cmd_finish(NULL, EXIT_DONE);
+		case ':':
+			fprintf(stderr, "redmutex: %s needs a value\n", argv[optind - 1]);
+			return EXIT_USAGE;
 		default:
 			fprintf(stderr,
-				"redmutex: there is no such option, or it lacks its value: "
-				"%s\n",
+				"redmutex: there is no such option: %s; try: redmutex --help\n",
 				argv[optind - 1]);
-			print_commands(stderr);
 			return EXIT_USAGE;
 		}
 	}
@@ -68,7 +69,6 @@ int main(int argc, char **argv)
 			return commands[i]->run(commands[i], argc - at, argv + at);
 		}
 	}
-	fprintf(stderr, "redmutex: there is no command %s\n", argv[optind]);
-	print_commands(stderr);
+	fprintf(stderr, "redmutex: there is no command %s; try: redmutex --help\n", argv[optind]);
 	return EXIT_USAGE;
 }

@@ -291,6 +291,15 @@ START_TEST(errors_say_what_to_do)
 		ck_assert_ptr_nonnull(strstr(output_of("$R run m nonexistent"),
 					     "cannot execute nonexistent: No such file"));
 		ck_assert_ptr_nonnull(strstr(output_of("$R info nope"), "redmutexd.ini"));
+		ck_assert_ptr_nonnull(strstr(output_of("$R run m nonexistent"), "PATH"));
+		ck_assert_ptr_nonnull(strstr(output_of("$R run m -n true"), "before the name"));
+		ck_assert_ptr_nonnull(strstr(output_of("$R run -w"), "-w needs a value"));
+		ck_assert_ptr_nonnull(strstr(output_of("$R run -nq m true"), "no such option: -q"));
+		ck_assert_ptr_nonnull(strstr(output_of("$R list --jsn"), "no such option: --jsn"));
+		ck_assert_ptr_nonnull(strstr(output_of("$R list 'a b'"), "a pattern is"));
+		ck_assert_str_eq(output_of("$R break m"), "redmutex: m: nobody holds it");
+		ck_assert_str_eq(output_of("$R frob"),
+				 "redmutex: there is no command frob; try: redmutex --help");
 	}
 END_TEST
 
