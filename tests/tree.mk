@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # What holds for the tree as a whole.
 tree_tests = \
+	tests/check_entries.sh \
 	tests/check_examples.py \
 	tests/check_includes.sh \
 	tests/check_manuals.sh \

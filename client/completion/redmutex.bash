@@ -35,7 +35,7 @@ _redmutex()
 	if [ -z "$command" ]; then
 		case $prev in
 		-s | --socket) COMPREPLY=($(compgen -f -- "$cur")) ;;
-		*) COMPREPLY=($(compgen -W "$commands -s --help --version" -- "$cur")) ;;
+		*) COMPREPLY=($(compgen -W "$commands -s --socket --help --version" -- "$cur")) ;;
 		esac
 		return
 	fi
@@ -72,10 +72,10 @@ _redmutex()
 	esac
 	if [[ $cur == -* ]]; then
 		case $command in
-		run) COMPREPLY=($(compgen -W '-n -w -t -E -c --renew --on-lost=kill --on-lost=ignore --grace --help' -- "$cur")) ;;
-		acquire) COMPREPLY=($(compgen -W '-n -w -t -E --pid --detach --json --help' -- "$cur")) ;;
-		extend) COMPREPLY=($(compgen -W '-t --json --help' -- "$cur")) ;;
-		top) COMPREPLY=($(compgen -W '-d -n --json --help' -- "$cur")) ;;
+		run) COMPREPLY=($(compgen -W '-n -w -t -E -c --nonblock --wait --ttl --conflict-exit-code --command --renew --on-lost=kill --on-lost=ignore --grace --help' -- "$cur")) ;;
+		acquire) COMPREPLY=($(compgen -W '-n -w -t -E --nonblock --wait --ttl --conflict-exit-code --pid --detach --json --help' -- "$cur")) ;;
+		extend) COMPREPLY=($(compgen -W '-t --ttl --json --help' -- "$cur")) ;;
+		top) COMPREPLY=($(compgen -W '-d -n --delay --count --json --help' -- "$cur")) ;;
 		*) COMPREPLY=($(compgen -W '--json --help' -- "$cur")) ;;
 		esac
 		return
