@@ -10,6 +10,7 @@ tests_libharness_la_SOURCES = \
 serve_tests = \
 	tests/check_serve_crash \
 	tests/check_serve_daemon \
+	tests/check_serve_faults \
 	tests/check_serve_hosts \
 	tests/check_serve_handover \
 	tests/check_serve_journal \
@@ -56,3 +57,16 @@ tests_check_serve_hosts_LDADD = \
 	tests/libharness.la \
 	tests/libredisserver.la \
 	$(HIREDIS_LIBS) $(CHECK_LIBS)
+
+tests_check_serve_faults_SOURCES = \
+	tests/check_serve_faults.c \
+	tests/fake_redis.c \
+	tests/fake_redis.h \
+	tests/proxy.c \
+	tests/proxy.h
+tests_check_serve_faults_CFLAGS = \
+	$(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
+tests_check_serve_faults_LDADD = \
+	tests/libharness.la \
+	tests/libredisserver.la \
+	$(LIBEVENT_LIBS) $(HIREDIS_LIBS) $(CHECK_LIBS)
