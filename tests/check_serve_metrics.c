@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -583,6 +584,19 @@ START_TEST(what_can_not_be_had_leaves_the_rest_alone)
 	}
 END_TEST
 
+START_TEST(an_upgrade_serves_them_on)
+	{
+		free(acquire(c, "a"));
+		ck_assert_int_eq(kill(d->pid, SIGUSR2), 0);
+		daemon_expect_log(d, "goes on for");
+		say(c, "PING");
+		expect(c, "OK");
+		scrape();
+		check_form();
+		ck_assert(value_of("redmutexd_held") == 1);
+	}
+END_TEST
+
 START_TEST(a_place_that_is_in_use_is_left_alone)
 	{
 		struct daemon *other = daemon_spawn(settings, sections);
@@ -706,6 +720,7 @@ static Suite *metrics_suite(void)
 	tcase_add_loop_test(places, it_listens_at_an_address, 0, 2);
 	tcase_add_test(places, a_reload_turns_it_off_and_on);
 	tcase_add_test(places, what_can_not_be_had_leaves_the_rest_alone);
+	tcase_add_test(places, an_upgrade_serves_them_on);
 	tcase_add_test(places, a_place_that_is_in_use_is_left_alone);
 	suite_add_tcase(suite, places);
 
