@@ -427,6 +427,34 @@ START_TEST(no_counter_is_made_twice_while_the_slot_is_on_its_way)
 	}
 END_TEST
 
+START_TEST(what_a_later_command_has_overtaken_is_not_carried_out)
+	{
+		unsigned slot = slot_of_key(key.key);
+		int from = master_of(key.key), to = (from + 1) % N_MASTERS;
+		struct answer first, second;
+
+		ck_assert_int_eq(acquire_fenced(&key, 'a')->op.status, STORE_OK);
+		EXPECT_OK(STORE_RELEASE, &key, 'a');
+		slot_begin_to_move(slot, from, to);
+		/* Of the first only the counter is there, which is all that the second needs. */
+		answer_init(&first, STORE_ACQUIRE, &key, 'b');
+		first.op.fenced = true;
+		answer_init(&second, STORE_RAISE, &key, 'b');
+		bench_submit(&bench, &first);
+		bench_submit(&bench, &second);
+		bench_await(&bench, &first);
+		bench_await(&bench, &second);
+		ck_assert_int_eq(first.op.status, STORE_REFUSED);
+		ck_assert(!first.op.lasting);
+		ck_assert_ptr_nonnull(strstr(first.text, "faster"));
+		ck_assert_int_eq(second.op.status, STORE_OK);
+		ck_assert_uint_lt(first.order, second.order);
+		slot_move_keys(slot, from, to);
+		slot_end_move(slot, from, to);
+		EXPECT_OK(STORE_ACQUIRE, &key, 'c');
+	}
+END_TEST
+
 /* ------------------------------------------------------------------ under load */
 
 enum { N_WORKERS = 24 };
@@ -713,6 +741,7 @@ int main(void)
 	tcase_add_test(verbs, asked_to_ask_elsewhere_it_asks_there);
 	tcase_add_test(verbs, what_has_not_moved_yet_is_served_where_it_is);
 	tcase_add_test(verbs, no_counter_is_made_twice_while_the_slot_is_on_its_way);
+	tcase_add_test(verbs, what_a_later_command_has_overtaken_is_not_carried_out);
 	tcase_add_test(verbs, slots_move_under_load_and_no_request_is_lost);
 	tcase_add_test(verbs, what_waits_in_a_closed_slot_is_answered_in_order);
 	tcase_add_test(verbs, a_cluster_that_is_down_is_told);
