@@ -15,6 +15,7 @@ serve_tests = \
 	tests/check_serve_handover \
 	tests/check_serve_journal \
 	tests/check_serve_metrics \
+	tests/check_serve_others \
 	tests/check_serve_protocol \
 	tests/check_serve_secrets \
 	tests/check_serve_store \
@@ -73,3 +74,6 @@ tests_check_serve_faults_LDADD = \
 	tests/libharness.la \
 	tests/libredisserver.la \
 	$(LIBEVENT_LIBS) $(HIREDIS_LIBS) $(CHECK_LIBS)
+
+tests_check_serve_others_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_check_serve_others_LDADD = tests/libharness.la tests/libredisserver.la $(CHECK_LIBS)
