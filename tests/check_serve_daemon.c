@@ -84,6 +84,31 @@ START_TEST(sigkill_frees_a_lock_at_once)
 	}
 END_TEST
 
+START_TEST(a_lock_lives_until_the_last_copy_of_its_descriptor_is_closed)
+	{
+		struct daemon *daemon = daemon_spawn("", sections);
+		struct client *c = client_connect(daemon), *d = client_connect(daemon);
+		pid_t pid;
+
+		free(acquire(c, "a"));
+		pid = fork();
+		ck_assert_int_ge(pid, 0);
+		if (pid == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			for (;;)
+				pause();
+		}
+		client_close(c);
+		say(d, "ACQUIRE a wait=100");
+		expect(d, "ERR already_locked *");
+		kill(pid, SIGKILL);
+		ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+		free(acquire(d, "a wait=3000"));
+		client_close(d);
+		ck_assert_int_eq(daemon_stop(daemon), 0);
+	}
+END_TEST
+
 START_TEST(a_lock_of_a_process_ends_with_that_process)
 	{
 		struct daemon *daemon = daemon_spawn("", sections);
@@ -824,6 +849,7 @@ static Suite *daemon_suite(void)
 	      *access_case = tcase_create("access"), *life = tcase_create("start, reload, stop");
 
 	tcase_add_test(owners, sigkill_frees_a_lock_at_once);
+	tcase_add_test(owners, a_lock_lives_until_the_last_copy_of_its_descriptor_is_closed);
 	tcase_add_test(owners, a_lock_of_a_process_ends_with_that_process);
 	tcase_add_test(owners, a_process_that_ends_waits_no_longer);
 	tcase_add_test(owners, a_process_of_somebody_else_is_denied);

@@ -101,6 +101,14 @@ static void expect_lock_or_unavailable(struct client *client, const char *name)
 	}
 }
 
+static long long fence_of(const char *line)
+{
+	const char *fence = strstr(line, " fence=");
+
+	ck_assert_msg(fence != NULL, "no fence in \"%s\"", line);
+	return atoll(fence + strlen(" fence="));
+}
+
 /* ------------------------------------------------------------------ cuts and delays */
 
 static const enum proxy_fault cuts[] = {PROXY_CUT_BEFORE, PROXY_CUT_AFTER};
@@ -247,7 +255,7 @@ END_TEST
 START_TEST(what_a_server_forgot_is_told_as_replaced_when_it_is_back)
 	{
 		char *lock = acquire(c, "a");
-		long long began;
+		long long began, fence = fence_of(c->line);
 
 		redis_server_restart(&redis);
 		began = now_ms();
@@ -257,6 +265,7 @@ START_TEST(what_a_server_forgot_is_told_as_replaced_when_it_is_back)
 		expect(c, "ERR unlock_fail *");
 		free(lock);
 		free(acquire(d, "a"));
+		ck_assert_int_gt(fence_of(d->line), fence);
 	}
 END_TEST
 
