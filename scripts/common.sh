@@ -71,6 +71,8 @@ systemd            cmd systemd-analyze
 systemd-container  cmd systemd-nspawn
 mmdebstrap         cmd mmdebstrap
 xz-utils           cmd xz
+zsh                cmd zsh
+fish               cmd fish
 "
 packages_bench="$packages_quickstart
 strace             cmd strace
