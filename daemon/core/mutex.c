@@ -463,9 +463,10 @@ static void watch_message(struct store_watch *watch, enum store_message message)
 	} else {
 		/*
 		 * Whoever released it has perhaps others who wait, and a pass inside the daemon
-		 * does not ask the store who listens.
+		 * does not ask the store who listens. (One that lingered on it has nobody.)
 		 */
-		if (mutex->section->settings.handoff == HANDOFF_LOCAL)
+		if (mutex->section->settings.handoff == HANDOFF_LOCAL &&
+		    mutex->section->settings.linger_ms == 0)
 			mutex_note_contender(mutex);
 		mutex_note_free(mutex);
 	}
