@@ -37,6 +37,8 @@
 #define CONTESTED_US (40 * MS_US)
 #define BACK_OFF_MIN_US (20 * MS_US)
 #define BACK_OFF_MAX_US SECOND_US
+/* How many are kept of those that ended, for members that come and go with every lock. */
+#define SPARE_MAX 256
 
 static void start_attempt(struct mutex *mutex);
 static void start_replace(struct mutex *mutex);
@@ -348,7 +350,6 @@ static int64_t ask_ttl_ms(const struct mutex *mutex, const struct ask *ask)
 void mutex_drop_value(struct mutex *mutex, bool gone)
 {
 	struct table *table = mutex->table;
-	const int64_t now_us = mutex_now_us(mutex);
 
 	if (!*mutex->value)
 		return;
@@ -363,8 +364,8 @@ void mutex_drop_value(struct mutex *mutex, bool gone)
 			      mutex->prolonged ? CLOCK_NEVER : gone_us + SECOND_US, mutex->doubtful,
 			      mutex->value_slot);
 	} else if (mutex->doubtful) {
-		errand_remove(mutex, mutex->value, now_us + SECOND_US, CLOCK_NEVER, true,
-			      mutex->value_slot);
+		errand_remove(mutex, mutex->value, mutex_now_us(mutex) + SECOND_US, CLOCK_NEVER,
+			      true, mutex->value_slot);
 	} else if (mutex->value_slot) {
 		table->env.journal->class->drop(table->env.journal, mutex->value_slot);
 	}
@@ -412,6 +413,18 @@ void mutex_note_contender(struct mutex *mutex)
 	mutex->contender_us = mutex_now_us(mutex) + CONTENDER_US;
 }
 
+/* Does no other daemon wait for it, as far as we have heard? */
+static bool is_uncontended(const struct mutex *mutex)
+{
+	return !mutex->contender_us || mutex_now_us(mutex) >= mutex->contender_us;
+}
+
+/* Is it, so soon after a release, another daemon's turn? */
+static bool has_to_stay_out(const struct mutex *mutex)
+{
+	return mutex->stay_out_us && mutex_now_us(mutex) < mutex->stay_out_us;
+}
+
 /* Did others have to wait long enough? Counts local grants in a row. */
 static bool limit_is_reached(const struct mutex *mutex)
 {
@@ -419,7 +432,7 @@ static bool limit_is_reached(const struct mutex *mutex)
 
 	if (CORE_FAULT(handoff_limit_ignored))
 		return false;
-	if (mutex_now_us(mutex) >= mutex->contender_us)
+	if (is_uncontended(mutex))
 		limit *= BLIND_FACTOR;
 	return mutex->passes_in_row > limit;
 }
@@ -855,7 +868,7 @@ static void release_done(struct mutex *mutex)
 					      ? OUTCOME_OK
 					      : OUTCOME_UNLOCK_FAIL);
 		mutex_drop_value(mutex, true);
-		if (mutex_now_us(mutex) >= mutex->contender_us && !mutex->stay_out)
+		if (!mutex->stay_out && is_uncontended(mutex))
 			mutex->passes_in_row = 0; /* whoever polls could have had it */
 		if (mutex->stay_out) {
 			mutex->stay_out = false;
@@ -893,6 +906,8 @@ void mutex_note_stray(struct mutex *mutex, int64_t ttl_ms)
 
 void mutex_note_settled(struct mutex *mutex, const struct store_op *op, int64_t sent_us)
 {
+	if (!mutex->stray_ttl_ms && !mutex->doubtful)
+		return;
 	if (op->settled && table_trusts_settled(mutex->table) && sent_us >= mutex->stray_us)
 		mutex->stray_ttl_ms = 0;
 	if (((op->settled && table_trusts_settled(mutex->table)) ||
@@ -1094,7 +1109,7 @@ void mutex_pass_on(struct mutex *mutex, struct ask *ask)
 		return;
 	}
 	if (settings->linger_ms > 0 && mutex->watching && mutex->watch.is_ready &&
-	    mutex_now_us(mutex) >= mutex->contender_us) {
+	    is_uncontended(mutex)) {
 		if (ask)
 			ask_answer(ask, OUTCOME_OK);
 		mutex->blocked_us = 0;
@@ -1142,7 +1157,7 @@ void mutex_next(struct mutex *mutex)
 		mutex->trouble = false;
 		return;
 	}
-	if (mutex_now_us(mutex) < mutex->stay_out_us) {
+	if (has_to_stay_out(mutex)) {
 		mutex_set_state(mutex, MUTEX_STAYING_OUT);
 		watch_start(mutex);
 		return;
@@ -1315,7 +1330,7 @@ static int64_t next_due_us(const struct mutex *mutex)
 		break;
 	case MUTEX_FREE:
 		/* A member is remembered for as long as it owes others their turn. */
-		if (mutex->section->family && mutex->stay_out_us > mutex_now_us(mutex))
+		if (mutex->section->family && has_to_stay_out(mutex))
 			due_us = min_us(due_us, mutex->stay_out_us);
 		break;
 	default:
@@ -1369,8 +1384,7 @@ bool mutex_is_idle(const struct mutex *mutex)
 {
 	return mutex->state == MUTEX_FREE && !mutex->n_waiters && !mutex->lock && !mutex->op_busy &&
 	       !mutex->upkeep_busy && !mutex->n_errands && !mutex->watching &&
-	       mutex_now_us(mutex) >= mutex->stay_out_us &&
-	       (mutex->section->family || mutex->leaving);
+	       (mutex->section->family || mutex->leaving) && !has_to_stay_out(mutex);
 }
 
 void mutex_settle_up(struct mutex *mutex)
@@ -1396,24 +1410,21 @@ void mutex_settle_up(struct mutex *mutex)
 static char *expand_key(const char *key, const char *name)
 {
 	static const char placeholder[] = "{name}";
-	const char *hit = strstr(key, placeholder);
-	char *head = xstrdup("");
+	const size_t placeholder_len = sizeof(placeholder) - 1, name_len = strlen(name);
+	size_t size = strlen(key) + 1;
+	const char *hit;
+	char *whole, *to;
 
-	for (; hit; hit = strstr(key, placeholder)) {
-		char *longer = xasprintf("%s%.*s%s", head, (int)(hit - key), key, name);
-
-		free(head);
-		head = longer;
-		key = hit + strlen(placeholder);
+	for (hit = strstr(key, placeholder); hit; hit = strstr(hit + 1, placeholder))
+		size += name_len;
+	whole = to = xcalloc(1, size);
+	while ((hit = strstr(key, placeholder))) {
+		to = mempcpy(to, key, (size_t)(hit - key));
+		to = mempcpy(to, name, name_len);
+		key = hit + placeholder_len;
 	}
-	if (*head) {
-		char *whole = xasprintf("%s%s", head, key);
-
-		free(head);
-		return whole;
-	}
-	free(head);
-	return xstrdup(key);
+	strcpy(to, key);
+	return whole;
 }
 
 /* The place of that very key in the store of the section. */
@@ -1461,8 +1472,15 @@ static void remember_fence(struct section *section, int64_t fence)
 
 struct mutex *mutex_new(struct table *table, struct section *section, const char *name, size_t len)
 {
-	struct mutex *mutex = xcalloc(1, sizeof(*mutex));
+	struct mutex *mutex = TAILQ_FIRST(&table->spare);
 
+	if (mutex) {
+		TAILQ_REMOVE(&table->spare, mutex, entry);
+		table->n_spare--;
+		memset(mutex, 0, sizeof(*mutex));
+	} else {
+		mutex = xcalloc(1, sizeof(*mutex));
+	}
 	mutex->table = table;
 	mutex->name = xstrndup(name, len);
 	mutex->section = section_ref(section);
@@ -1477,10 +1495,12 @@ struct mutex *mutex_new(struct table *table, struct section *section, const char
 
 void mutex_free(struct mutex *mutex)
 {
+	struct table *table = mutex->table;
+
 	assert(!mutex->lock && !mutex->n_waiters && !mutex->op_busy && !mutex->upkeep_busy &&
 	       !mutex->n_errands && !mutex->release_ask);
 	watch_stop(mutex);
-	timer_stop(&mutex->table->timers, &mutex->timer);
+	timer_stop(&table->timers, &mutex->timer);
 	remember_fence(mutex->section, mutex->fence_seen);
 	if (mutex->next_place)
 		place_unref(mutex->next_place);
@@ -1488,7 +1508,23 @@ void mutex_free(struct mutex *mutex)
 	section_unref(mutex->section);
 	free(mutex->announce);
 	free(mutex->name);
-	free(mutex);
+	if (table->n_spare >= SPARE_MAX) {
+		free(mutex);
+		return;
+	}
+	TAILQ_INSERT_HEAD(&table->spare, mutex, entry);
+	table->n_spare++;
+}
+
+void mutex_free_spare(struct table *table)
+{
+	struct mutex *mutex;
+
+	while ((mutex = TAILQ_FIRST(&table->spare))) {
+		TAILQ_REMOVE(&table->spare, mutex, entry);
+		free(mutex);
+	}
+	table->n_spare = 0;
 }
 
 /* Another key or store, as soon as nothing of the mutex stands or is on its way there. */

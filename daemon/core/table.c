@@ -149,7 +149,7 @@ void section_unref(struct section *section)
 
 bool table_trusts_settled(const struct table *table)
 {
-	return clock_now_us(table->env.clock) >= table->unsettled_us;
+	return !table->unsettled_us || clock_now_us(table->env.clock) >= table->unsettled_us;
 }
 
 static struct mutex *find(const struct table *table, const char *name, size_t len)
@@ -215,9 +215,14 @@ struct mutex *table_find(struct table *table, const char *name, size_t len)
 	if (mutex)
 		return mutex;
 	section = table_section(table, name, len);
-	if (!section)
-		return NULL;
-	mutex = table_give_birth(table, section, name, len);
+	return section ? table_add_member(table, section, name, len) : NULL;
+}
+
+struct mutex *table_add_member(struct table *table, struct section *section, const char *name,
+			       size_t len)
+{
+	struct mutex *mutex = table_give_birth(table, section, name, len);
+
 	table_note_idle(table, mutex);
 	return mutex;
 }
@@ -545,6 +550,7 @@ struct table *table_new(const struct table_env *env)
 	timers_init(&table->timers);
 	TAILQ_INIT(&table->mutexes);
 	TAILQ_INIT(&table->idle);
+	TAILQ_INIT(&table->spare);
 	TAILQ_INIT(&table->cursors);
 	TAILQ_INIT(&table->answers);
 	holder_init(&table->nobody, NULL, HOLDER_NOBODY);
@@ -566,6 +572,7 @@ void table_free(struct table *table)
 			errand_free(errand);
 		forget(table, mutex);
 	}
+	mutex_free_spare(table);
 	drop_sections(table->sections, table->n_sections);
 	timers_deinit(&table->timers);
 	free(table);

@@ -76,6 +76,9 @@ void table_configure(struct table *table, struct section **sections, size_t n_se
  * Return: NULL when no section covers the name.
  */
 struct mutex *table_find(struct table *table, const char *name, size_t len);
+/* The same for a name that table_peek() did not find, and the section that covers it. */
+struct mutex *table_add_member(struct table *table, struct section *section, const char *name,
+			       size_t len);
 /* Only one that is there already; NULL otherwise. */
 struct mutex *table_peek(struct table *table, const char *name, size_t len);
 /* The section that covers the name, or NULL; without giving birth to anything. */

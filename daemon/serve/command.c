@@ -38,9 +38,9 @@ static struct mutex *command_mutex(struct session *session, const struct request
 {
 	struct table *table = session->server->table;
 	struct mutex *mutex = table_peek(table, request->name.at, request->name.len);
-	const struct section *section =
-		mutex ? mutex_section(mutex)
-		      : table_section(table, request->name.at, request->name.len);
+	struct section *family =
+		mutex ? NULL : table_section(table, request->name.at, request->name.len);
+	const struct section *section = mutex ? mutex_section(mutex) : family;
 
 	if (!section) {
 		refuse(session, request, PROTO_E_UNKNOWN_MUTEX, NULL);
@@ -51,7 +51,7 @@ static struct mutex *command_mutex(struct session *session, const struct request
 		       "allow_users and allow_groups of this mutex do not name you");
 		return NULL;
 	}
-	return mutex ? mutex : table_find(table, request->name.at, request->name.len);
+	return mutex ? mutex : table_add_member(table, family, request->name.at, request->name.len);
 }
 
 /* May it start another request that stays open? Return: NULL when that was refused. */

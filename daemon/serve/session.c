@@ -174,8 +174,8 @@ static void session_write(struct session *session)
 	}
 	if (n > 0) {
 		buffer_consume(&server->buffers, &session->out, (size_t)n);
-		session->stalled_us = server_now_us(server);
 		if (session->stalled) {
+			session->stalled_us = server_now_us(server);
 			TAILQ_REMOVE(&server->stalled, session, stalled_entry);
 			TAILQ_INSERT_TAIL(&server->stalled, session, stalled_entry);
 		}

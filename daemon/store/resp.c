@@ -38,24 +38,28 @@ void resp_consume(struct resp *resp, size_t n)
 }
 
 /* Room for n more bytes at the end. */
-static char *resp_room(struct resp *resp, size_t n)
+static void resp_make_room(struct resp *resp, size_t n)
 {
-	if (resp->size - resp->end < n) {
-		size_t len = resp_len(resp), size = resp->size;
+	size_t len = resp_len(resp), size = resp->size;
 
-		if (resp->start > 0) {
-			memmove(resp->data, resp->data + resp->start, len);
-			resp->start = 0;
-			resp->end = len;
-		}
-		if (size == 0)
-			size = RESP_FIRST_SIZE;
-		while (size - len < n)
-			size *= 2;
-		if (size != resp->size)
-			resp->data = xrealloc(resp->data, size, 1);
-		resp->size = size;
+	if (resp->start > 0) {
+		memmove(resp->data, resp->data + resp->start, len);
+		resp->start = 0;
+		resp->end = len;
 	}
+	if (size == 0)
+		size = RESP_FIRST_SIZE;
+	while (size - len < n)
+		size *= 2;
+	if (size != resp->size)
+		resp->data = xrealloc(resp->data, size, 1);
+	resp->size = size;
+}
+
+static inline char *resp_room(struct resp *resp, size_t n)
+{
+	if (resp->size - resp->end < n)
+		resp_make_room(resp, n);
 	return resp->data + resp->end;
 }
 
@@ -65,6 +69,12 @@ static size_t print_number(char *to, uint64_t number)
 	char digits[DIGITS_MAX];
 	size_t n = 0;
 
+	if (number < 100) { /* nearly every length */
+		if (number >= 10)
+			to[n++] = (char)('0' + number / 10);
+		to[n++] = (char)('0' + number % 10);
+		return n;
+	}
 	do {
 		digits[n++] = (char)('0' + number % 10);
 		number /= 10;

@@ -37,9 +37,12 @@
  * not.
  *
  * The scripts answer an array whose first member is how it went: 0 done, 1 another value stands
- * there, 2 nothing stands there. Whatever may fail stands before the first write, so that an error
- * means that nothing was changed; the first write is the one to the lock, which a server that is
- * out of memory refuses. The others to follow are of the same kind, and so are not refused then.
+ * there, 2 nothing stands there. Those that are called for nearly every lock answer a bare number
+ * when they are done, which costs both sides less: acquire the fence, or 0 (negative if there was
+ * no counter), release and extend the number of listeners. Whatever may fail stands before the
+ *first write, so that an error means that nothing was changed; the first write is the one to the
+ *lock, which a server that is out of memory refuses. The others to follow are of the same kind, and
+ *so are not refused then.
  */
 #include "config.h"
 
@@ -67,7 +70,8 @@ enum { FENCE_TTL_MS = 7 * 24 * 3600 * 1000, FENCE_TTL_LEASES = 10 };
 
 /*
  * Leaves the next fence in `fence`, and in `new` whether there was no counter. Lua's numbers are
- * doubles: beyond 2^53 adding one does nothing, and %.0f is what prints all digits of one.
+ * doubles: beyond 2^53 adding one does nothing. Below it Redis writes all digits of one, as an
+ * argument (%.17g) and in a reply, so it need not be made a string.
  * KEYS[3]: the counter.
  */
 #define LUA_NEXT_FENCE(floor)                                                                      \
@@ -81,13 +85,14 @@ enum { FENCE_TTL_MS = 7 * 24 * 3600 * 1000, FENCE_TTL_LEASES = 10 };
 	"  if fence >= 9007199254740992 then\n"                                                    \
 	"    return redis.error_reply('FENCE the counter ' .. KEYS[3] .. ' is out of range')\n"    \
 	"  end\n"                                                                                  \
-	"  fence = string.format('%.0f', fence)\n"                                                 \
 	"end\n"
 
 /* With a negative ttl only if there was a counter before. */
 #define LUA_SET_FENCE(ttl)                                                                         \
-	"if fence ~= 0 and (new == 0 or tonumber(" ttl ") > 0) then\n"                             \
-	"  redis.call('SET', KEYS[3], fence, 'PX', math.abs(" ttl "))\n"                           \
+	"if fence ~= 0 and string.byte(" ttl ") ~= 45 then\n"                                      \
+	"  redis.call('SET', KEYS[3], fence, 'PX', " ttl ")\n"                                     \
+	"elseif fence ~= 0 and new == 0 then\n"                                                    \
+	"  redis.call('SET', KEYS[3], fence, 'PX', string.sub(" ttl ", 2))\n"                      \
 	"end\n"
 
 /* Says something, and leaves the number of receivers in `got`. An ACL may refuse it. */
@@ -129,7 +134,7 @@ static const char *const scripts[N_SCRIPTS] = {
 		"if ARGV[5] ~= '' then\n"
 		"  redis.call('SET', KEYS[2], " LUA_MARK("ARGV[1]") " .. ARGV[5], 'PX', ARGV[2])\n"
 		"end\n"
-		"return {0, fence, -1, new}\n",
+		"return new == 1 and -fence or fence\n",
 
 	/* ARGV: value, next, ttl, floor or '', the counter's ttl, announcement or '', channel */
 	[SCRIPT_REPLACE] =
@@ -150,10 +155,11 @@ static const char *const scripts[N_SCRIPTS] = {
 		"local there = redis.call('GET', KEYS[1])\n"
 		"if not there then return {2} end\n"
 		"if there ~= ARGV[1] then return {1} end\n"
-		"redis.call('DEL', KEYS[1])\n"
-		"redis.pcall('DEL', KEYS[2])\n"
+		"if type(redis.pcall('DEL', KEYS[1], KEYS[2])) ~= 'number' then\n"
+		"  redis.call('DEL', KEYS[1])\n"
+		"end\n"
 		LUA_PUBLISH("ARGV[2]", "free", "ARGV[3]")
-		"return {0, 0, got}\n",
+		"return got\n",
 
 	/* ARGV: value, ttl, channel */
 	[SCRIPT_EXTEND] =
@@ -163,7 +169,7 @@ static const char *const scripts[N_SCRIPTS] = {
 		"redis.call('PEXPIRE', KEYS[1], ARGV[2])\n"
 		"redis.pcall('PEXPIRE', KEYS[2], ARGV[2])\n"
 		LUA_OTHERS("ARGV[3]")
-		"return {0, 0, others}\n",
+		"return others\n",
 
 	/* ARGV: channel or '', id */
 	[SCRIPT_LOOK] =
@@ -426,11 +432,35 @@ static bool script_read_fence(struct store_op *op, const redisReply *reply)
 	return true;
 }
 
+/* The bare number of those that are called most, when they are done. */
+static bool script_read_number(struct store_op *op, int64_t number)
+{
+	op->status = STORE_OK;
+	switch (op->verb) {
+	case STORE_ACQUIRE:
+		op->fence_is_new = number < 0;
+		op->fence = number < 0 ? -number : number;
+		return op->fenced == (number != 0);
+	case STORE_RELEASE:
+	case STORE_EXTEND:
+		op->contenders = number;
+		return number >= -1;
+	default:
+		return false;
+	}
+}
+
 static bool script_read_done(struct store_op *op, const redisReply *reply)
 {
-	if (op->verb == STORE_REPLACE || op->verb == STORE_EXTEND || op->verb == STORE_RELEASE)
+	switch (op->verb) {
+	case STORE_REPLACE:
 		return reply_integer(reply, 2, &op->contenders);
-	return true;
+	case STORE_BREAK:
+	case STORE_RAISE:
+		return true;
+	default:
+		return false;
+	}
 }
 
 bool script_read(struct store_op *op, const redisReply *reply)
@@ -449,6 +479,8 @@ bool script_read(struct store_op *op, const redisReply *reply)
 		return script_read_plain(op, reply);
 	if (op->verb == STORE_CHECK)
 		return script_read_check(op, reply);
+	if (reply->type == REDIS_REPLY_INTEGER)
+		return script_read_number(op, reply->integer);
 	if (reply->type != REDIS_REPLY_ARRAY || !reply_integer(reply, 0, &outcome))
 		return false;
 	switch (outcome) {
