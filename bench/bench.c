@@ -87,6 +87,18 @@ static double quantile_us(const uint64_t *buckets, uint64_t n, double quantile)
 	return 0;
 }
 
+/* Jain's index of fairness: 1 when all have had as much, 1/n when one has had it all. */
+static double fairness(const struct bench_thread *threads, unsigned n)
+{
+	double sum = 0, squares = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		sum += (double)threads[i].pairs;
+		squares += (double)threads[i].pairs * (double)threads[i].pairs;
+	}
+	return squares > 0 ? sum * sum / (n * squares) : 0;
+}
+
 static void *thread_main(void *arg)
 {
 	run(arg);
@@ -97,7 +109,7 @@ static void usage(const char *name)
 {
 	fprintf(stderr,
 		"usage: %s -s SOCKET [-n PREFIX] [-c CLIENTS] [-T THREADS] [-d SECONDS] [-f] "
-		"[-a]\n",
+		"[-a] [-o]\n",
 		name);
 	exit(64);
 }
@@ -106,7 +118,7 @@ static void options_parse(struct bench_options *options, int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "s:n:c:T:d:fa")) != -1) {
+	while ((c = getopt(argc, argv, "s:n:c:T:d:fao")) != -1) {
 		switch (c) {
 		case 's':
 			options->socket = optarg;
@@ -128,6 +140,9 @@ static void options_parse(struct bench_options *options, int argc, char **argv)
 			break;
 		case 'a':
 			options->ahead = true;
+			break;
+		case 'o':
+			options->one = true;
 			break;
 		default:
 			usage(argv[0]);
@@ -187,9 +202,11 @@ int bench_main(int argc, char **argv, bench_fn *fn)
 	getrusage(RUSAGE_SELF, &usage_end);
 	cpu = (double)(usage_end.ru_utime.tv_sec + usage_end.ru_stime.tv_sec) * 1e6 +
 	      (double)(usage_end.ru_utime.tv_usec + usage_end.ru_stime.tv_usec);
-	printf("pairs=%llu per_second=%.0f p50_us=%.1f p99_us=%.1f own_cpu_us=%.2f\n",
+	printf("pairs=%llu per_second=%.0f p50_us=%.1f p99_us=%.1f own_cpu_us=%.2f "
+	       "jain=%.4f\n",
 	       (unsigned long long)pairs, (double)pairs / seconds, quantile_us(buckets, pairs, 0.5),
-	       quantile_us(buckets, pairs, 0.99), pairs ? cpu / (double)pairs : 0);
+	       quantile_us(buckets, pairs, 0.99), pairs ? cpu / (double)pairs : 0,
+	       fairness(threads, options.threads));
 	free(threads);
 	free(ids);
 	pthread_attr_destroy(&attr);

@@ -3,8 +3,8 @@
 #define REDMUTEXD_BENCH_H
 /*
  * What both load generators share: the command line, the threads, the measuring. A client is a loop
- * that acquires a lock that nobody else wants, waits for the answer, releases it, waits for the
- * answer, and starts anew.
+ * that acquires a lock that nobody else wants (or, with -o, that all want), waits for the answer,
+ * releases it, waits for the answer, and starts anew.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,6 +16,7 @@ struct bench_options {
 	unsigned threads; /* that the clients are spread over; as many: each blocks by itself */
 	double seconds;
 	bool fence; /* bench_direct: get a fence as well; the daemon is configured to */
+	bool one;   /* all clients want the same lock, and wait for it */
 	bool ahead; /* release and the next acquire in one write, and wait for both answers */
 };
 

@@ -44,7 +44,7 @@ static void client_open(struct client *client, const struct bench_options *optio
 	if (strlen(options->socket) >= sizeof(address.sun_path))
 		bench_die("the path of the socket is too long");
 	strcpy(address.sun_path, options->socket);
-	client->id = id;
+	client->id = options->one ? 0 : id;
 	client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (client->fd < 0 ||
 	    connect(client->fd, (struct sockaddr *)&address, sizeof(address)) != 0)
@@ -54,7 +54,8 @@ static void client_open(struct client *client, const struct bench_options *optio
 static int acquire_format(const struct client *client, const struct bench_options *options,
 			  char *out, size_t size)
 {
-	return snprintf(out, size, "ACQUIRE %s-%u\n", options->prefix, client->id);
+	return snprintf(out, size, "ACQUIRE %s-%u%s\n", options->prefix, client->id,
+			options->one ? " wait=forever" : "");
 }
 
 static void client_acquire(struct client *client, const struct bench_options *options)

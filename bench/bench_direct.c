@@ -2,7 +2,7 @@
 /*
  * The same load without the daemon: each client a thread with a blocking connection to Redis of its
  * own, as the usual lock libraries do it: SET NX PX, and a script that compares and deletes. With
- * fences the SET is in a script that counts too.
+ * fences the SET is in a script that counts too. Who waits for a lock asks again each millisecond.
  */
 #include "config.h"
 
@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 static const char acquire_script[] =
 	"if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then"
@@ -22,6 +23,7 @@ static const char release_script[] = "if redis.call('GET', KEYS[1]) == ARGV[1] t
 				     " return redis.call('DEL', KEYS[1]) end "
 				     "return 0";
 static const char ttl_ms[] = "3600000";
+enum { POLL_US = 1000 };
 
 struct client {
 	redisContext *redis;
@@ -67,7 +69,7 @@ static void client_open(struct client *client, const struct bench_options *optio
 	if (!client->redis || client->redis->err)
 		bench_die("cannot connect to %s: %s", options->socket,
 			  client->redis ? client->redis->errstr : "out of memory");
-	snprintf(client->key, sizeof(client->key), "%s-%u", options->prefix, id);
+	snprintf(client->key, sizeof(client->key), "%s-%u", options->prefix, options->one ? 0 : id);
 	snprintf(client->fence_key, sizeof(client->fence_key), "{%s}:fence", client->key);
 	if (getrandom(&client->seed, sizeof(client->seed), 0) != sizeof(client->seed))
 		bench_die("no random numbers");
@@ -90,13 +92,24 @@ static void acquire_append(struct client *client)
 	}
 }
 
-static void acquire_finish(struct client *client)
+static bool acquire_worked(struct client *client)
 {
 	redisReply *reply = reply_get(client);
+	bool worked =
+		client->options->fence ? reply->integer > 0 : reply->type == REDIS_REPLY_STATUS;
 
-	if (client->options->fence ? reply->integer <= 0 : reply->type != REDIS_REPLY_STATUS)
-		bench_die("%s is locked by somebody else", client->key);
 	freeReplyObject(reply);
+	return worked;
+}
+
+static void acquire_finish(struct client *client)
+{
+	while (!acquire_worked(client)) {
+		if (!client->options->one)
+			bench_die("%s is locked by somebody else", client->key);
+		usleep(POLL_US);
+		acquire_append(client);
+	}
 }
 
 static void release_append(struct client *client)

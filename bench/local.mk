@@ -1,8 +1,19 @@
 # SPDX-License-Identifier: MIT
 # Compiled by `make check`, so that they do not rot; run by `make bench`.
-check_PROGRAMS += \
+bench_programs = \
+	bench/bench_bare \
 	bench/bench_daemon \
-	bench/bench_direct
+	bench/bench_direct \
+	bench/bench_many \
+	bench/bench_wake
+check_PROGRAMS += $(bench_programs)
+
+bench_bench_bare_SOURCES = \
+	bench/bench.c \
+	bench/bench.h \
+	bench/bench_bare.c
+bench_bench_bare_CFLAGS = $(AM_CFLAGS) -pthread
+bench_bench_bare_LDADD =
 
 bench_bench_daemon_SOURCES = \
 	bench/bench.c \
@@ -18,8 +29,23 @@ bench_bench_direct_SOURCES = \
 bench_bench_direct_CFLAGS = $(AM_CFLAGS) $(HIREDIS_CFLAGS) -pthread
 bench_bench_direct_LDADD = $(HIREDIS_LIBS)
 
-EXTRA_DIST += bench/run
+bench_bench_many_SOURCES = \
+	bench/bench.c \
+	bench/bench.h \
+	bench/bench_many.c
+bench_bench_many_CFLAGS = $(AM_CFLAGS) -pthread
+bench_bench_many_LDADD =
 
-bench: all-am bench/bench_daemon$(EXEEXT) bench/bench_direct$(EXEEXT)
+bench_bench_wake_SOURCES = \
+	bench/bench.c \
+	bench/bench.h \
+	bench/bench_wake.c
+bench_bench_wake_CFLAGS = $(AM_CFLAGS) $(HIREDIS_CFLAGS) -pthread
+bench_bench_wake_LDADD = $(HIREDIS_LIBS)
+
+EXTRA_DIST += bench/rows bench/run
+
+bench: all-am $(bench_programs)
 	BUILD_DIR=$(abs_builddir) $(srcdir)/bench/run $(BENCH_FLAGS)
+	BUILD_DIR=$(abs_builddir) $(srcdir)/bench/rows
 .PHONY: bench
