@@ -23,6 +23,7 @@ enum {
 	GRACE_MS = 1000,
 	DISCONNECTED_GRACE_MS = 250, /* the daemon keeps the key for 1 s; half of it is for us */
 	EXPIRING_MS = 5000,	     /* or a third of the lease: what the daemon warns at */
+	GUARDS_MAX = 3,		     /* in a row that may be killed before the command begins */
 	TICK_MS = 5,		     /* between looks whether a dying group is gone */
 };
 
@@ -339,6 +340,15 @@ static int start(struct run *run)
 	}
 	run->command.terminal = run->terminal_ours = in_foreground();
 	failure = group_start(&run->command, &run->guard, &run->group);
+	/* The guard was being killed: the command did not begin, and gets another. */
+	for (int i = 0; failure == EOWNERDEAD && run->group > 0 && i < GUARDS_MAX; i++) {
+		waitpid(run->group, NULL, 0);
+		waitpid(run->guard.pid, NULL, 0);
+		replace_guard(run);
+		if (run->guard.pid == 0)
+			break;
+		failure = group_start(&run->command, &run->guard, &run->group);
+	}
 	if (failure == 0)
 		return 0;
 	take_terminal(run);
