@@ -36,6 +36,7 @@ struct run {
 	struct redmutex_acquire_options options;
 	const char *name;
 	struct command command;
+	char *shell_argv[4]; /* the command of -c */
 	int64_t busy_status;
 	int64_t grace_ms;
 	bool ignore_loss;
@@ -406,18 +407,15 @@ static int acquire_and_run(struct run *run)
 }
 
 /* `-c COMMAND`, as the shell is given it. */
-static bool shell_command(struct run *run, char *text)
+static void shell_command(struct run *run, char *text)
 {
 	char *shell = getenv("SHELL");
-	char **argv = calloc(4, sizeof(*argv));
 
-	if (argv == NULL)
-		return false;
-	argv[0] = shell != NULL && shell[0] != '\0' ? shell : (char *)"/bin/sh";
-	argv[1] = (char *)"-c";
-	argv[2] = text;
-	run->command.argv = argv;
-	return true;
+	run->shell_argv[0] = shell != NULL && shell[0] != '\0' ? shell : (char *)"/bin/sh";
+	run->shell_argv[1] = (char *)"-c";
+	run->shell_argv[2] = text;
+	run->shell_argv[3] = NULL;
+	run->command.argv = run->shell_argv;
 }
 
 /* Return: -1 to go on, or the exit status. */
@@ -496,8 +494,8 @@ static int parse(const struct cmd *cmd, int argc, char **argv, struct run *run)
 		return cmd_usage(cmd, shell_text != NULL ? "run: either -c or a command"
 							 : "run: a command is needed");
 	run->command.argv = argv + optind;
-	if (shell_text != NULL && !shell_command(run, shell_text))
-		return EXIT_OS;
+	if (shell_text != NULL)
+		shell_command(run, shell_text);
 	return -1;
 }
 
