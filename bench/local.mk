@@ -43,7 +43,7 @@ bench_bench_wake_SOURCES = \
 bench_bench_wake_CFLAGS = $(AM_CFLAGS) $(HIREDIS_CFLAGS) -pthread
 bench_bench_wake_LDADD = $(HIREDIS_LIBS)
 
-EXTRA_DIST += bench/rows bench/run
+EXTRA_DIST += bench/RESULTS.md bench/rows bench/run
 
 bench: all-am $(bench_programs)
 	BUILD_DIR=$(abs_builddir) $(srcdir)/bench/run $(BENCH_FLAGS)
