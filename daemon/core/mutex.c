@@ -222,9 +222,9 @@ static void waiter_timer_fired(struct timer *timer)
 	} else if (mutex->lock || mutex->state == MUTEX_LINGERING ||
 		   mutex->state == MUTEX_STAYING_OUT ||
 		   (mutex->state == MUTEX_HANDING_ON && TAILQ_FIRST(&mutex->waiters) != ask) ||
-		   (is_try(ask) ? mutex->stayed_out_us > ask->asked_us
-				: has_had_answer(mutex, ask))) {
-		/* It is, or was promised to, somebody else. */
+		   (is_try(ask) && mutex->stayed_out_us > ask->asked_us) ||
+		   ((!is_try(ask) || mutex->n_contested > 0) && has_had_answer(mutex, ask))) {
+		/* It is, or was promised to, somebody else; or contenders were always quicker. */
 		ask_answer(ask, OUTCOME_ALREADY_LOCKED);
 	} else if (!is_try(ask)) {
 		/* Its wait was shorter than the first answer takes: it is worth a try at least. */
