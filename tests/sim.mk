@@ -6,10 +6,14 @@ tests_sim_libfaultycore_la_CPPFLAGS = $(AM_CPPFLAGS) -DCORE_FAULTS
 
 check_PROGRAMS += tests/sim/sim
 tests_sim_sim_SOURCES = \
+	daemon/store/quorum.c \
+	daemon/store/quorum.h \
 	tests/sim/client.c \
 	tests/sim/daemon.c \
 	tests/sim/event.c \
 	tests/sim/main.c \
+	tests/sim/nodes.c \
+	tests/sim/nodes.h \
 	tests/sim/oracle.c \
 	tests/sim/random.h \
 	tests/sim/store.c \

@@ -57,6 +57,7 @@
 #include <string.h>
 #include <uthash.h>
 
+#include "core/fault.h"
 #include "core/timer.h"
 #include "util/alloc.h"
 
@@ -202,7 +203,7 @@ static struct quorum *quorum_of(struct store *store)
 
 static unsigned majority(const struct quorum *quorum)
 {
-	return quorum->n / 2 + 1;
+	return quorum->n / 2 + !CORE_FAULT(quorum_half_is_enough);
 }
 
 /* So many may fail, and a majority can still be had. */
@@ -429,7 +430,8 @@ static struct removal *remove_from(struct quorum *quorum, unsigned index,
 {
 	struct removal *removal;
 
-	if (quorum->ending || quorum->n_removals[index] >= REMOVALS_MAX)
+	if (quorum->ending || quorum->n_removals[index] >= REMOVALS_MAX ||
+	    CORE_FAULT(quorum_undo_forgotten))
 		return NULL;
 	removal = xcalloc(1, sizeof(*removal));
 	removal->quorum = quorum;
@@ -473,8 +475,8 @@ static void part_submit(struct round *round, struct part *part, enum store_verb 
 
 static void raise_part(struct round *round, struct part *part)
 {
-	if (part->busy || part->followed || !part->answered || part->status != STORE_OK ||
-	    (part->fence >= round->fence && !part->fence_is_new))
+	if (CORE_FAULT(quorum_fence_unwritten) || part->busy || part->followed || !part->answered ||
+	    part->status != STORE_OK || (part->fence >= round->fence && !part->fence_is_new))
 		return;
 	part->followed = true;
 	part_submit(round, part, STORE_RAISE);
@@ -758,7 +760,7 @@ static void decide_taken(struct round *round)
 		for (unsigned i = 0; i < round->quorum->n; i++)
 			raise_part(round, &round->parts[i]);
 	}
-	if (round->fenced && n_raised(round, false) < need) {
+	if (round->fenced && n_raised(round, false) < need && !CORE_FAULT(quorum_fence_unwritten)) {
 		if (n_raised(round, true) >= need && !round->over)
 			return;
 		/* It stands, but must not be granted. */

@@ -202,7 +202,7 @@ static struct hold *some_hold(struct client *client)
 		if (daemon == client->daemon)
 			return hold;
 		/* A lost ACQUIRE of it may still run, which no other daemon can know of. */
-		if (!daemon->up || !sim_store_idle(daemon->store))
+		if (!daemon->up || !daemon_idle(daemon))
 			continue;
 		if (here->handoff == HANDOFF_STORE && there->handoff == HANDOFF_STORE &&
 		    !here->linger_ms && !there->linger_ms && here->max_waiters > 100 &&

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nodes.h"
 #include "util/alloc.h"
 
 /* ------------------------------------------------------------------ names */
@@ -34,6 +35,20 @@ int daemon_key(struct daemon *daemon, int mutex)
 	if (mutex >= N_EXACT)
 		return 2 * N_EXACT + mutex - N_EXACT;
 	return daemon->moved[mutex] ? N_EXACT + mutex : mutex;
+}
+
+struct sim_store *daemon_store(struct daemon *daemon, int node)
+{
+	return daemon->stores[node < 0 ? 0 : node];
+}
+
+bool daemon_idle(struct daemon *daemon)
+{
+	for (int i = 0; i < MAX_NODES; i++) {
+		if (daemon->stores[i] && !sim_store_idle(daemon->stores[i]))
+			return false;
+	}
+	return true;
 }
 
 void daemon_trouble(struct daemon *daemon)
@@ -170,7 +185,7 @@ static void configure(struct daemon *daemon)
 		section->key =
 			family ? xstrdup("kf-{name}") : xasprintf("k%d", daemon_key(daemon, i));
 		section->settings = daemon->settings[family ? N_EXACT : i];
-		section->store = sim_store_base(daemon->store);
+		section->store = daemon->base;
 		section->free = section_free;
 		sections[n++] = section;
 	}
@@ -234,8 +249,7 @@ void daemon_turn(struct daemon *daemon)
 		event->place = EVENT_NOWHERE;
 		event->run(world, event);
 	}
-	for (unsigned i = 0;
-	     table_deliver(daemon->table) + store_flush(sim_store_base(daemon->store)); i++) {
+	for (unsigned i = 0; table_deliver(daemon->table) + store_flush(daemon->base); i++) {
 		if (i > 1000)
 			world_fail(world, "d%d: one turn has no end", daemon->index);
 	}
@@ -344,8 +358,7 @@ static void recover(struct daemon *daemon)
 
 		if (!slot->used)
 			continue;
-		mutex = table_recall(daemon->table, name, strlen(name),
-				     sim_store_base(daemon->store), slot->key);
+		mutex = table_recall(daemon->table, name, strlen(name), daemon->base, slot->key);
 		if (!mutex)
 			world_fail(world, "d%d: can't recall %s at %s", daemon->index, name,
 				   slot->key);
@@ -380,7 +393,7 @@ void daemon_start(struct daemon *daemon)
 	struct client *client;
 
 	TRACE(world, "d%d: starts", daemon->index);
-	sim_store_forget_ghosts(world, daemon);
+	sim_store_forget_ghosts(world, daemon, NULL);
 	daemon->up = true;
 	daemon->stopping = daemon->released = daemon->frozen = false;
 	daemon->n_born++;
@@ -393,7 +406,7 @@ void daemon_start(struct daemon *daemon)
 		/* It does not know how often it was passed on before. */
 		world->server.keys[i].passes = 0;
 	}
-	daemon->store = sim_store_new(daemon);
+	daemon_open_store(daemon);
 	daemon->table = table_new(&env);
 	configure(daemon);
 	TAILQ_FOREACH (client, &daemon->clients, entry) {
@@ -427,7 +440,7 @@ static void vanish(struct daemon *daemon)
 	/* As a daemon ends, except that nothing of it reaches anybody any more. */
 	table_abandon(daemon->table);
 	table_deliver(daemon->table);
-	sim_store_abandon(daemon->store);
+	daemon_abandon_store(daemon);
 	table_deliver(daemon->table);
 	table_free(daemon->table);
 	daemon->table = NULL;
@@ -439,10 +452,7 @@ static void vanish(struct daemon *daemon)
 	}
 	TAILQ_FOREACH (client, &daemon->clients, entry)
 		client_crash(client);
-	sim_store_crash(daemon->store);
-	daemon->store = NULL;
-	for (int i = 0; i < N_KEYS; i++)
-		world->server.keys[i].subscribers &= ~(1u << daemon->index);
+	daemon_close_store(daemon);
 	while ((event = TAILQ_FIRST(&daemon->inbox))) {
 		TAILQ_REMOVE(&daemon->inbox, event, entry);
 		event->place = EVENT_NOWHERE;

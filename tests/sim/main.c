@@ -38,12 +38,13 @@ static void crashed(int number)
 static void usage(FILE *to)
 {
 	fputs("usage: sim [--seed N | --seeds A-B] [--steps N] [--minutes N] [--fault NAME]\n"
-	      "           [--trace] [--list-faults]\n"
+	      "           [--nodes N] [--trace] [--list-faults]\n"
 	      "  --seed N       live through one world\n"
 	      "  --seeds A-B    live through these (default 1-400)\n"
 	      "  --steps N      the length of each before it is to come to rest (default 10000)\n"
 	      "  --minutes N    from the first seed on for so long\n"
 	      "  --fault NAME   with a deliberate mistake, which must be noticed\n"
+	      "  --nodes N      with a quorum of 3 or 5 servers instead of one\n"
 	      "  --trace        tell everything that happens\n",
 	      to);
 }
@@ -83,20 +84,16 @@ static double now(void)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"seed", required_argument, NULL, 's'},
-		{"seeds", required_argument, NULL, 'S'},
-		{"steps", required_argument, NULL, 'n'},
-		{"minutes", required_argument, NULL, 'm'},
-		{"fault", required_argument, NULL, 'f'},
-		{"trace", no_argument, NULL, 't'},
-		{"list-faults", no_argument, NULL, 'l'},
-		{"help", no_argument, NULL, 'h'},
-		{0},
+		{"seed", required_argument, NULL, 's'},	 {"seeds", required_argument, NULL, 'S'},
+		{"steps", required_argument, NULL, 'n'}, {"minutes", required_argument, NULL, 'm'},
+		{"fault", required_argument, NULL, 'f'}, {"nodes", required_argument, NULL, 'N'},
+		{"trace", no_argument, NULL, 't'},	 {"list-faults", no_argument, NULL, 'l'},
+		{"help", no_argument, NULL, 'h'},	 {0},
 	};
 	uint64_t from = 1, to = 400, steps = 10000, taken = 0, worlds = 0;
 	uint64_t grants = 0, refused = 0, lost = 0, unavailable = 0, commands = 0;
 	double minutes = 0, start = now(), took;
-	int option;
+	int option, nodes = 0;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
@@ -116,6 +113,13 @@ int main(int argc, char **argv)
 			break;
 		case 'f':
 			set_fault(optarg);
+			break;
+		case 'N':
+			nodes = (int)number(optarg);
+			if (nodes != 3 && nodes != MAX_NODES) {
+				usage(stderr);
+				return 64;
+			}
 			break;
 		case 't':
 			world.verbose = true;
@@ -137,7 +141,7 @@ int main(int argc, char **argv)
 	signal(SIGALRM, crashed);
 	for (uint64_t seed = from; seed <= to; seed++) {
 		alarm(60);
-		taken += world_run(&world, seed, steps);
+		taken += world_run(&world, seed, steps, nodes);
 		worlds++;
 		grants += world.n_grants;
 		refused += world.n_refused;

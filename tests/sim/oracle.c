@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nodes.h"
 #include "util/alloc.h"
 
 #define MS INT64_C(1000)
@@ -32,16 +33,28 @@ static bool is_valid_at(const struct hold *hold, int64_t at_us)
 }
 
 /* ------------------------------------------------------------------ what the store lost */
-static bool has_vanished(struct world *world, const char *value)
+void strings_add(struct strings *strings, const char *string)
 {
-	for (size_t i = 0; i < world->n_vanished; i++) {
-		if (!strcmp(world->vanished[i], value))
+	strings->list = xrealloc(strings->list, strings->n + 1, LOCK_STRING_SIZE);
+	memcpy(strings->list[strings->n++], string, LOCK_STRING_SIZE);
+}
+
+bool strings_have(const struct strings *strings, const char *string)
+{
+	for (size_t i = 0; i < strings->n; i++) {
+		if (!strcmp(strings->list[i], string))
 			return true;
 	}
 	return false;
 }
 
-void oracle_vanished(struct world *world, int index)
+void strings_deinit(struct strings *strings)
+{
+	free(strings->list);
+	*strings = (struct strings){0};
+}
+
+void oracle_vanished(struct world *world, int index, const char *value)
 {
 	struct sim_key *key = &world->server.keys[index];
 	struct hold *hold;
@@ -49,22 +62,38 @@ void oracle_vanished(struct world *world, int index)
 	key->last_vanished_us = world->now_us;
 	if (key->foreign)
 		return;
-	world->vanished = xrealloc(world->vanished, world->n_vanished + 1, LOCK_STRING_SIZE);
-	memcpy(world->vanished[world->n_vanished++], key->value, LOCK_STRING_SIZE);
+	strings_add(&world->vanished, value);
 	TAILQ_FOREACH (hold, &key->holds, key_entry) {
-		if (!strcmp(hold->value, key->value))
+		if (!strcmp(hold->value, value))
 			hold->vanished = true;
 	}
 }
 
-void oracle_removed(struct world *world, int index, enum remove_cause cause, int64_t at_us)
+void oracle_partly_lost(struct world *world, int index, const char *value)
+{
+	struct hold *hold;
+
+	strings_add(&world->lost, value);
+	TAILQ_FOREACH (hold, &world->server.keys[index].holds, key_entry)
+		hold->partly_lost |= !strcmp(hold->value, value);
+}
+
+bool oracle_relies_on(const struct hold *hold)
+{
+	return !hold->vanished && !hold->partly_lost &&
+	       is_valid_at(hold, hold->daemon->world->now_us);
+}
+
+void oracle_removed(struct world *world, int index, const char *value, enum remove_cause cause,
+		    int64_t at_us)
 {
 	static const char *const words[] = {"expired", "was released", "was replaced"};
 	struct sim_key *key = &world->server.keys[index];
 	struct hold *hold;
 
 	TAILQ_FOREACH (hold, &key->holds, key_entry) {
-		if (!hold->vanished && is_valid_at(hold, at_us) && !strcmp(hold->value, key->value))
+		if (!hold->vanished && !hold->partly_lost && is_valid_at(hold, at_us) &&
+		    !strcmp(hold->value, value))
 			world_fail(
 				world,
 				"k%d %s under its holder: %.6s of d%d, held for %lld us more",
@@ -136,7 +165,7 @@ void oracle_end_and_forget(struct hold *hold)
 static void check_exclusion(struct hold *hold)
 {
 	struct world *world = hold->daemon->world;
-	struct sim_key *key = server_key(world, hold->key);
+	struct sim_key *key = world_key(world, hold->key);
 	struct hold *other;
 
 	TAILQ_FOREACH (other, &key->holds, key_entry) {
@@ -147,8 +176,7 @@ static void check_exclusion(struct hold *hold)
 				   other->string, other->daemon->index, hold->string,
 				   hold->daemon->index);
 	}
-	if (!hold->vanished && is_valid_at(hold, world->now_us) &&
-	    (!key->stands || strcmp(key->value, hold->value)))
+	if (oracle_relies_on(hold) && !world_stands_as(world, hold->key, hold->value))
 		world_fail(world, "%.6s of d%d was granted, but k%d is %.6s and not %.6s",
 			   hold->string, hold->daemon->index, hold->key,
 			   key->stands ? key->value : "free", hold->value);
@@ -162,9 +190,12 @@ static void check_promised(struct hold *hold)
 	struct sim_key *key = &world->server.keys[hold->key];
 	int64_t over_us;
 
-	if (!hold->live || hold->vanished || !key->stands || strcmp(key->value, hold->value))
+	/* With nodes, that each valid lock stands on a majority of them is looked at instead. */
+	if (!hold->live || hold->vanished || world->traits.n_nodes || !key->stands ||
+	    strcmp(key->value, hold->value))
 		return;
-	over_us = server_us(world, daemon_true_us(daemon, hold->end_us)) - key->expire_ms * MS;
+	over_us = server_us(&world->server, daemon_true_us(daemon, hold->end_us)) -
+		  key->expire_ms * MS;
 	if (over_us > 0)
 		world_fail(world, "d%d: the lease of %.6s ends %lld us after its key",
 			   daemon->index, hold->string, (long long)over_us);
@@ -194,7 +225,7 @@ static bool contends(struct daemon *daemon, int key)
 	struct sim_ask *ask;
 
 	if (!daemon->up || daemon->stopping || daemon->frozen || is_outdated(daemon, key) ||
-	    world->now_us - sim_store_watching_since_us(daemon->store, key) < known ||
+	    world->now_us - sim_store_watching_since_us(daemon->stores[0], key) < known ||
 	    world->now_us - daemon->trouble_us < known ||
 	    world->now_us - daemon->granted_us[key] < known)
 		return false;
@@ -212,6 +243,9 @@ static void check_fairness(struct daemon *daemon, int index, const struct mutex_
 	struct sim_key *key = &world->server.keys[index];
 	bool others = false;
 
+	/* Who is the first at a majority of nodes is left to chance. */
+	if (world->traits.n_nodes)
+		return;
 	key->passes++;
 	if (key->passes > 10 * settings->handoff_limit + 20 && !daemon->reloads)
 		world_fail(world, "k%d was passed on %u times without a pause", index, key->passes);
@@ -231,7 +265,21 @@ static void check_fairness(struct daemon *daemon, int index, const struct mutex_
 			   index, key->streak[daemon->index]);
 }
 
-static void check_fence(struct hold *hold, bool fenced)
+/*
+ * With nodes that lost their data there are conditions; one of them is that the last grant was
+ * there when the lock was asked for, unless the nodes stay away for long enough.
+ */
+static bool is_fence_excused(const struct hold *hold, const struct sim_ask *ask)
+{
+	struct world *world = hold->daemon->world;
+
+	return world->traits.n_nodes &&
+	       (nodes_fence_is_excused(hold->daemon, hold->key) ||
+		(world->traits.prompt_loss &&
+		 world->server.keys[hold->key].fence_high_us >= ask->asked_us));
+}
+
+static void check_fence(struct hold *hold, const struct sim_ask *ask, bool fenced)
 {
 	struct daemon *daemon = hold->daemon;
 	struct world *world = daemon->world;
@@ -251,10 +299,12 @@ static void check_fence(struct hold *hold, bool fenced)
 	daemon->fence_seen[hold->key] = hold->fence;
 	if (hold->vanished)
 		return;
-	if (hold->fence <= key->fence_high)
+	if (hold->fence <= key->fence_high && !is_fence_excused(hold, ask))
 		world_fail(world, "fence %lld of k%d after %lld", (long long)hold->fence, hold->key,
 			   (long long)key->fence_high);
 	key->fence_high = hold->fence;
+	key->fence_high_us = world->now_us;
+	nodes_fence_granted(world, hold->key, hold->fence);
 }
 
 static const struct journal_slot *slot_of(struct daemon *daemon, const char *string)
@@ -290,7 +340,10 @@ struct hold *oracle_granted(struct sim_ask *ask)
 	hold->owner = hold->kind == HOLDER_NOBODY ? NULL : ask->client;
 	hold->lock = lock;
 	hold->live = hold->known = true;
-	hold->vanished = has_vanished(world, hold->value);
+	hold->vanished = strings_have(&world->vanished, hold->value);
+	hold->partly_lost = strings_have(&world->lost, hold->value);
+	if (world->traits.n_nodes)
+		strings_add(&world->granted, hold->value);
 	hold->renew = lock->renew;
 	hold->end_us = local_now(daemon) + mutex_lock_left_us(lock->mutex);
 	hold->fence = lock->fence;
@@ -313,7 +366,7 @@ struct hold *oracle_granted(struct sim_ask *ask)
 	TAILQ_INSERT_TAIL(&daemon->holds, hold, daemon_entry);
 	check_exclusion(hold);
 	check_promised(hold);
-	check_fence(hold, section->settings.fence);
+	check_fence(hold, ask, section->settings.fence);
 	check_fairness(daemon, hold->key, &section->settings);
 	daemon->granted_us[hold->key] = world->now_us;
 	return hold;
@@ -327,7 +380,9 @@ static bool is_clear(struct daemon *daemon, int64_t for_us)
 
 	/* What was delayed makes others wait on the same connection. */
 	for_us += 2 * world->traits.slow_us;
-	return daemon->up && !daemon->frozen && sim_store_connected(daemon->store) &&
+	return daemon->up && !daemon->frozen &&
+	       (world->traits.n_nodes ? nodes_are_clear(daemon, for_us)
+				      : sim_store_connected(daemon->stores[0])) &&
 	       !daemon->stopping && world->server.state == SERVER_UP &&
 	       world->now_us - daemon->trouble_us > for_us &&
 	       world->now_us - daemon->resumed_us > for_us &&
@@ -341,14 +396,12 @@ void oracle_lost(struct daemon *daemon, const struct lock *lock, enum lost_reaso
 	struct world *world = daemon->world;
 	struct hold *hold = oracle_find(world, lock->string);
 	int64_t now = local_now(daemon);
-	struct sim_key *key;
 
 	TRACE(world, "d%d: LOST %t %s", daemon->index, trace_tag(lock->string),
 	      (intptr_t)words[reason]);
 	if (!hold || hold->daemon != daemon || !hold->known)
 		world_fail(world, "d%d: LOST of a lock that nobody has", daemon->index);
 	world->n_lost++;
-	key = server_key(world, hold->key);
 	switch (reason) {
 	case LOST_EXPIRED:
 	case LOST_UNAVAILABLE:
@@ -362,11 +415,12 @@ void oracle_lost(struct daemon *daemon, const struct lock *lock, enum lost_reaso
 				   lock->string);
 		/* What is to be renewed is, if the store answers and there is time for it. */
 		if (hold->live && (hold->renew || reason == LOST_UNAVAILABLE) &&
-		    lock->lease.ttl_us >= 50 * MS && is_clear(daemon, 2 * lock->lease.ttl_us))
+		    lock->lease.ttl_us >= 50 * MS && is_clear(daemon, 2 * lock->lease.ttl_us) &&
+		    nodes_of_hold_are_clear(hold, 2 * lock->lease.ttl_us))
 			world_fail(world, "d%d: %.6s was not renewed", daemon->index, lock->string);
 		break;
 	case LOST_REPLACED:
-		if (key->stands && !strcmp(key->value, hold->value))
+		if (world_stands_as(world, hold->key, hold->value))
 			world_fail(world, "d%d: %.6s is not replaced", daemon->index, lock->string);
 		break;
 	case LOST_BROKEN:
@@ -502,9 +556,7 @@ void oracle_asked(struct sim_ask *ask)
 			       !strcmp(other->ask.string, ask->ask.string);
 	}
 	if (ask->ask.string[0]) {
-		struct sim_key *key = server_key(world, ask->key);
-
-		ask->stood = key->stands && !strcmp(key->value, ask->ask.string);
+		ask->stood = world_stands_anywhere(world, ask->key, ask->ask.string);
 		hold = oracle_find(world, ask->ask.string);
 		ask->was_live = hold && hold->live;
 	}
@@ -548,7 +600,7 @@ static void check_latency(struct sim_ask *ask, bool answered)
 static bool was_locked(struct sim_ask *ask)
 {
 	struct world *world = ask->daemon->world;
-	struct sim_key *key = server_key(world, ask->key);
+	struct sim_key *key = world_key(world, ask->key);
 
 	return key->stands || key->last_stood_us >= ask->asked_us ||
 	       key->last_held_us >= ask->asked_us ||
@@ -558,13 +610,27 @@ static bool was_locked(struct sim_ask *ask)
 	       ask->daemon->stayed_out_us[ask->mutex] >= ask->asked_us;
 }
 
+/* The same, of one that no node has lost. */
+static bool has_sure_hold(struct world *world, int key, int64_t since_us)
+{
+	struct hold *hold;
+
+	TAILQ_FOREACH (hold, &world->server.keys[key].holds, key_entry) {
+		if (oracle_relies_on(hold) && hold->granted_us <= since_us)
+			return true;
+	}
+	return false;
+}
+
 static bool was_free(struct sim_ask *ask)
 {
 	struct world *world = ask->daemon->world;
-	struct sim_key *key = server_key(world, ask->key);
+	struct sim_key *key = world_key(world, ask->key);
 
 	if (!key->stands || key->since_us >= ask->asked_us || ask->outdated ||
 	    is_outdated(ask->daemon, ask->key))
+		return true;
+	if (world->traits.n_nodes && !has_sure_hold(world, ask->key, ask->asked_us))
 		return true;
 	/* It may stand without a holder: lingering, or to be removed. */
 	return !key->foreign && !has_live_hold(world, ask->key, ask->asked_us);
@@ -590,8 +656,7 @@ static void check_release(struct sim_ask *ask)
 {
 	struct daemon *daemon = ask->daemon;
 	struct world *world = daemon->world;
-	struct sim_key *key = server_key(world, ask->key);
-	bool stands = key->stands && !strcmp(key->value, ask->ask.string);
+	bool stands = world_stands_as(world, ask->key, ask->ask.string);
 
 	if (ask->ask.outcome == OUTCOME_OK) {
 		if (stands)
@@ -625,6 +690,12 @@ static void check_extend(struct sim_ask *ask)
 			world_fail(world, "d%d: EXTEND %.6s failed and it is held", daemon->index,
 				   ask->ask.string);
 	}
+}
+
+/* A quorum spends a fifth of a lease on getting it, which may not be enough for two rounds. */
+static bool is_short_of_time(const struct world *world)
+{
+	return world->traits.n_nodes && (world->traits.short_asks || world->traits.ttl_ms < 100);
 }
 
 void oracle_answered(struct sim_ask *ask)
@@ -686,7 +757,7 @@ void oracle_answered(struct sim_ask *ask)
 		world->n_unavailable++;
 		if (!base->text[0])
 			world_fail(world, "d%d: unavailable, and does not say why", daemon->index);
-		if (world->traits.faultless && !moved &&
+		if (world->traits.faultless && !moved && !is_short_of_time(world) &&
 		    !(ask->owned_by_process && !ask->client->process_alive))
 			world_fail(world, "d%d: says unavailable, but nothing is wrong: %s",
 				   daemon->index, base->text);
@@ -743,7 +814,8 @@ static void check_budget(struct daemon *daemon, int key)
 	struct key_watch_counts *counts = &daemon->counts[key];
 	int64_t span = world->now_us - counts->window_us, each = SECOND;
 
-	if (span < 2 * SECOND)
+	/* Contenders at a quorum try again soon. */
+	if (span < 2 * SECOND || world->traits.n_nodes)
 		return;
 	if (world->traits.ttl_ms * MS / 2 < each)
 		each = world->traits.ttl_ms * MS / 2;
@@ -757,6 +829,30 @@ static void check_budget(struct daemon *daemon, int key)
 }
 
 /* ------------------------------------------------------------------ now and then */
+static bool believes_in_lock(struct daemon *daemon, int key)
+{
+	struct hold *hold;
+
+	TAILQ_FOREACH (hold, &daemon->holds, daemon_entry) {
+		if (hold->key == key && hold->known)
+			return true;
+	}
+	return false;
+}
+
+/* Contenders at a quorum get into each other's way for a while. */
+static void check_waiter_of_nodes(struct sim_ask *ask)
+{
+	struct daemon *daemon = ask->daemon;
+	struct world *world = daemon->world;
+	const int64_t bound = 3 * SECOND + 4 * world->traits.timeout_ms * MS;
+
+	if (world->now_us - ask->asked_us > bound && is_clear(daemon, bound) &&
+	    nodes_are_free(daemon, ask->key, bound) && !believes_in_lock(daemon, ask->key))
+		world_fail(world, "d%d: a waiter for %s sleeps, and a majority is free",
+			   daemon->index, mutex_word(ask->mutex));
+}
+
 static void check_waiters(struct daemon *daemon)
 {
 	struct world *world = daemon->world;
@@ -765,7 +861,7 @@ static void check_waiters(struct daemon *daemon)
 	struct sim_ask *ask;
 
 	TAILQ_FOREACH (ask, &daemon->asks, entry) {
-		struct sim_key *key = server_key(world, ask->key);
+		struct sim_key *key = world_key(world, ask->key);
 
 		if (!daemon->frozen && daemon->busy_until_us <= world->now_us)
 			check_latency(ask, false);
@@ -777,8 +873,12 @@ static void check_waiters(struct daemon *daemon)
 			daemon->outdated_us[ask->key] = world->now_us;
 		if (world->now_us - daemon->outdated_us[ask->key] < bound)
 			continue;
+		if (world->traits.n_nodes) {
+			check_waiter_of_nodes(ask);
+			continue;
+		}
 		/* With a message, or a look when none could be missed any more, it is quicker. */
-		ready_us = sim_store_watching_since_us(daemon->store, ask->key);
+		ready_us = sim_store_watching_since_us(daemon->stores[0], ask->key);
 		free_us = key->freed_quietly && key->since_us < ready_us ? ready_us : key->since_us;
 		if (!key->stands && ready_us <= world->now_us &&
 		    !(key->freed_quietly && key->since_us >= ready_us) &&
@@ -816,7 +916,7 @@ static void check_comparisons(struct daemon *daemon)
 void oracle_check(struct world *world)
 {
 	for (int i = 0; i < N_KEYS; i++) {
-		struct sim_key *key = server_key(world, i);
+		struct sim_key *key = world_key(world, i);
 		struct hold *hold, *next;
 
 		for (hold = TAILQ_FIRST(&key->holds); hold; hold = next) {
@@ -826,6 +926,7 @@ void oracle_check(struct world *world)
 				oracle_end(hold);
 		}
 	}
+	nodes_check_holds(world);
 	for (int i = 0; i < world->traits.n_daemons; i++) {
 		struct daemon *daemon = &world->daemons[i];
 
@@ -836,6 +937,17 @@ void oracle_check(struct world *world)
 		for (int j = 0; j < N_KEYS; j++)
 			check_budget(daemon, j);
 	}
+}
+
+bool oracle_nobody_holds(struct world *world, int key, const char *value)
+{
+	struct hold *hold;
+
+	TAILQ_FOREACH (hold, &world->server.keys[key].holds, key_entry) {
+		if (hold->live && hold->kind == HOLDER_NOBODY && !strcmp(hold->value, value))
+			return true;
+	}
+	return false;
 }
 
 bool oracle_at_rest(struct world *world, const char **why)
@@ -857,7 +969,7 @@ bool oracle_at_rest(struct world *world, const char **why)
 		if (!TAILQ_EMPTY(&daemon->asks))
 			return false;
 		snprintf(text, sizeof(text), "d%d has commands open", i);
-		if (!sim_store_idle(daemon->store))
+		if (world->traits.n_nodes ? nodes_are_haunted(daemon) : !daemon_idle(daemon))
 			return false;
 		TAILQ_FOREACH (client, &daemon->clients, entry) {
 			snprintf(text, sizeof(text),
@@ -882,18 +994,14 @@ bool oracle_at_rest(struct world *world, const char **why)
 		if (!rest)
 			return false;
 	}
+	if (world->traits.n_nodes)
+		return nodes_at_rest(world, text, sizeof(text));
 	for (int i = 0; i < N_KEYS; i++) {
-		struct sim_key *key = server_key(world, i);
-		struct hold *hold;
+		struct sim_key *key = world_key(world, i);
 
 		if (!key->stands || key->foreign)
 			continue;
-		TAILQ_FOREACH (hold, &key->holds, key_entry) {
-			if (hold->live && hold->kind == HOLDER_NOBODY &&
-			    !strcmp(hold->value, key->value))
-				break;
-		}
-		if (!hold) {
+		if (!oracle_nobody_holds(world, i, key->value)) {
 			snprintf(text, sizeof(text), "k%d is %.6s, which nobody holds", i,
 				 key->value);
 			return false;

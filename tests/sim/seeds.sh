@@ -1,4 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Some millions of steps: no promise may be broken. More of them: SIM_SEEDS=1-100000.
-exec "${SIM:-tests/sim/sim}" --seeds "${SIM_SEEDS:-1-600}"
+sim=${SIM:-tests/sim/sim}
+"$sim" --seeds "${SIM_SEEDS:-1-600}" || exit
+"$sim" --seeds "${SIM_NODES_SEEDS:-1-100}" --nodes 3 || exit
+exec "$sim" --seeds "${SIM_NODES_SEEDS:-1-50}" --nodes 5

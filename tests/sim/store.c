@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nodes.h"
 #include "util/alloc.h"
 
 enum stage {
@@ -24,7 +25,9 @@ enum stage {
 struct cmd {
 	struct event event; /* arrival at the server, then of the answer */
 	struct world *world;
+	struct sim_server *server;
 	int daemon;
+	struct sim_store *store; /* valid while op is */
 	struct conn *conn;
 	struct store_op *op; /* NULL: answered */
 	enum stage stage;
@@ -33,10 +36,12 @@ struct cmd {
 	int key;
 	char value[LOCK_STRING_SIZE], next[LOCK_STRING_SIZE], announce[16];
 	int64_t ttl_ms, floor;
-	bool fenced, plain, want;
+	unsigned born; /* which process of its daemon asks */
+	bool fenced, plain, want, proposed;
 
 	enum store_status status;
-	bool lasting, settled;
+	bool lasting, settled, fence_is_new;
+	uint64_t other;
 	int64_t fence, pttl_ms, contenders, receivers;
 	char holder[16];
 	TAILQ_ENTRY(cmd) entry; /* in the connection, or unwritten */
@@ -45,6 +50,7 @@ struct cmd {
 
 struct conn {
 	struct world *world;
+	struct sim_server *server;
 	struct sim_store *store; /* NULL: its process is gone */
 	int daemon, slot;
 	bool up;  /* usable, as far as the daemon knows */
@@ -74,7 +80,9 @@ struct sub {
 struct sim_store {
 	struct store base;
 	struct world *world;
+	struct sim_server *server;
 	struct daemon *daemon;
+	int64_t trouble_us; /* the last time that the way to its server was not as it should be */
 	struct conn *conns[N_CONNS];
 	struct cmd_list unwritten[N_CONNS];
 	TAILQ_HEAD(, store_op) open; /* as submitted, so by deadline as well */
@@ -96,42 +104,48 @@ int key_index(const char *name)
 	return name[1] == 'f' ? 2 * N_EXACT + (name[5] - '0') : name[1] - '0';
 }
 
-int64_t server_us(struct world *world, int64_t true_us)
+int64_t server_us(const struct sim_server *server, int64_t true_us)
 {
-	return world->server.base_us + true_us + true_us * world->server.ppm / 1000000;
+	return server->base_us + true_us + true_us * server->ppm / 1000000;
 }
 
-static int64_t server_ms(struct world *world)
+static int64_t server_ms(const struct sim_server *server)
 {
-	return server_us(world, world->now_us) / 1000;
+	return server_us(server, server->world->now_us) / 1000;
 }
 
-struct sim_key *server_key(struct world *world, int index)
+struct sim_key *server_key(struct sim_server *server, int index)
 {
-	struct sim_key *key = &world->server.keys[index];
+	struct world *world = server->world;
+	struct sim_key *key = &server->keys[index];
 
-	if (key->stands && !key->forever && server_ms(world) >= key->expire_ms) {
+	if (key->stands && !key->forever && server_ms(server) >= key->expire_ms) {
 		/* When was that? The first moment of that millisecond, in true time. */
-		int64_t late = server_us(world, world->now_us) - key->expire_ms * 1000;
-		int64_t at = world->now_us - late + late * world->server.ppm / 1000000;
+		int64_t late = server_us(server, world->now_us) - key->expire_ms * 1000;
+		int64_t at = world->now_us - late + late * server->ppm / 1000000;
 
-		server_remove(world, index, REMOVED_EXPIRED,
+		server_remove(server, index, REMOVED_EXPIRED,
 			      at < key->since_us ? key->since_us : at);
 	}
 	return key;
 }
 
-void server_remove(struct world *world, int index, enum remove_cause cause, int64_t at_us)
+void server_remove(struct sim_server *server, int index, enum remove_cause cause, int64_t at_us)
 {
-	static const char *const words[] = {"expires", "is released", "is replaced", "vanishes"};
-	struct sim_key *key = &world->server.keys[index];
+	static const char *const words[] = {"expires", "is released", "is replaced", "vanishes",
+					    "is lost"};
+	struct world *world = server->world;
+	struct sim_key *key = &server->keys[index];
 
 	assert(key->stands);
-	TRACE(world, "server: k%d %t %s", index, trace_tag(key->value), (intptr_t)words[cause]);
-	if (cause == REMOVED_VANISHED)
-		oracle_vanished(world, index);
+	TRACE(world, "server%d: k%d %t %s", server->node, index, trace_tag(key->value),
+	      (intptr_t)words[cause]);
+	if (server->node >= 0)
+		nodes_removed(server, index, cause, at_us);
+	else if (cause == REMOVED_VANISHED)
+		oracle_vanished(world, index, key->value);
 	else
-		oracle_removed(world, index, cause, at_us);
+		oracle_removed(world, index, key->value, cause, at_us);
 	key->stands = false;
 	key->freed_quietly = cause != REMOVED_RELEASED || key->foreign;
 	key->foreign = key->forever = false;
@@ -142,16 +156,18 @@ void server_remove(struct world *world, int index, enum remove_cause cause, int6
 		key->passes = 0;
 }
 
-void server_set(struct world *world, int index, const char *value, int64_t ttl_ms, bool foreign)
+void server_set(struct sim_server *server, int index, const char *value, int64_t ttl_ms,
+		bool foreign)
 {
-	struct sim_key *key = &world->server.keys[index];
+	struct world *world = server->world;
+	struct sim_key *key = &server->keys[index];
 
 	assert(!key->stands);
-	TRACE(world, "server: k%d = %t for %d ms", index, trace_tag(value), ttl_ms);
+	TRACE(world, "server%d: k%d = %t for %d ms", server->node, index, trace_tag(value), ttl_ms);
 	key->stands = true;
 	key->foreign = foreign;
 	key->forever = !ttl_ms;
-	key->expire_ms = server_ms(world) + ttl_ms;
+	key->expire_ms = server_ms(server) + ttl_ms;
 	key->last_free_us = world->now_us;
 	key->since_us = world->now_us;
 	memcpy(key->value, value, LOCK_STRING_SIZE);
@@ -159,19 +175,31 @@ void server_set(struct world *world, int index, const char *value, int64_t ttl_m
 		memset(key->streak, 0, sizeof(key->streak));
 }
 
-static int64_t raise_fence(struct world *world, struct sim_key *key, int64_t floor)
+static int64_t next_fence(struct sim_server *server, struct sim_key *key, int64_t floor)
 {
-	int64_t fence = key->fence + 1, clock = server_us(world, world->now_us);
+	int64_t fence = key->fence + 1, clock = server_us(server, server->world->now_us);
 
 	if (fence < clock)
 		fence = clock;
 	if (fence < floor + 1)
 		fence = floor + 1;
-	return key->fence = fence;
+	return fence;
+}
+
+/* Of several nodes, a daemon can do without some. */
+static void way_trouble(struct sim_server *server, struct daemon *daemon)
+{
+	struct sim_store *store;
+
+	if (server->node < 0)
+		daemon_trouble(daemon);
+	else if ((store = daemon_store(daemon, server->node)))
+		store->trouble_us = server->world->now_us;
 }
 
 struct message {
 	struct event event;
+	int node;
 	int key;
 	enum store_message message;
 	unsigned born;
@@ -185,13 +213,14 @@ static int64_t delay(struct world *world)
 }
 
 /* One way between daemon and server; now and then a slow one. */
-static int64_t way(struct world *world, int daemon)
+static int64_t way(struct sim_server *server, int daemon)
 {
+	struct world *world = server->world;
 	int64_t us = delay(world);
 
 	if (!world->calm && chance(world, world->traits.slow)) {
 		us += random_below(&world->random, world->traits.slow_us);
-		daemon_trouble(&world->daemons[daemon]);
+		way_trouble(server, &world->daemons[daemon]);
 	}
 	return us;
 }
@@ -202,7 +231,7 @@ static void message_arrives(struct world *world, struct event *event)
 	struct daemon *daemon = event->daemon;
 
 	if (daemon->up && daemon->n_born == message->born) {
-		struct sub *sub = &daemon->store->subs[message->key];
+		struct sub *sub = &daemon_store(daemon, message->node)->subs[message->key];
 		struct store_watch *watch, *next;
 
 		TRACE(world, "d%d: message %s for k%d", daemon->index,
@@ -217,24 +246,26 @@ static void message_arrives(struct world *world, struct event *event)
 	free(message);
 }
 
-static int64_t publish(struct world *world, int key, enum store_message what, int from)
+static int64_t publish(struct sim_server *server, int key, enum store_message what, int from)
 {
+	struct world *world = server->world;
 	int64_t n = 0;
 
 	for (int i = 0; i < world->traits.n_daemons; i++) {
 		struct daemon *daemon = &world->daemons[i];
 		struct message *message;
 
-		if (i == from || !(world->server.keys[key].subscribers & 1u << i))
+		if (i == from || !(server->keys[key].subscribers & 1u << i))
 			continue;
 		n++;
 		message = xcalloc(1, sizeof(*message));
+		message->node = server->node;
 		message->key = key;
 		message->message = what;
 		message->born = daemon->n_born;
 		message->event.daemon = daemon;
 		message->event.run = message_arrives;
-		event_set(world, &message->event, world->now_us + way(world, i));
+		event_set(world, &message->event, world->now_us + way(server, i));
 	}
 	return n;
 }
@@ -244,20 +275,24 @@ static int64_t contenders(const struct sim_key *key, int daemon)
 	return __builtin_popcount(key->subscribers & ~(1u << daemon));
 }
 
-static void held(struct world *world, struct cmd *cmd, struct sim_key *key)
+static void held(struct cmd *cmd, struct sim_key *key)
 {
+	struct sim_server *server = cmd->server;
+
 	cmd->status = STORE_HELD;
-	if (!cmd->plain)
-		cmd->pttl_ms = key->forever ? -1 : key->expire_ms - server_ms(world);
+	if (!cmd->plain) {
+		cmd->other = store_other(key->value);
+		cmd->pttl_ms = key->forever ? -1 : key->expire_ms - server_ms(server);
+	}
 	if (cmd->want)
-		cmd->receivers = publish(world, cmd->key, STORE_MESSAGE_WANT, cmd->daemon);
+		cmd->receivers = publish(server, cmd->key, STORE_MESSAGE_WANT, cmd->daemon);
 }
 
-static bool refuses(struct world *world, const struct cmd *cmd)
+static bool refuses(const struct cmd *cmd)
 {
-	struct sim_server *server = &world->server;
+	const struct sim_server *server = cmd->server;
 
-	if (world->now_us >= server->refuse_until_us)
+	if (cmd->world->now_us >= server->refuse_until_us)
 		return false;
 	if (!server->refuse_writes_only)
 		return true;
@@ -266,7 +301,8 @@ static bool refuses(struct world *world, const struct cmd *cmd)
 
 static void execute(struct world *world, struct cmd *cmd)
 {
-	struct sim_key *key = server_key(world, cmd->key);
+	struct sim_server *server = cmd->server;
+	struct sim_key *key = server_key(server, cmd->key);
 	bool same = key->stands && !strcmp(key->value, cmd->value);
 
 	world->n_commands++;
@@ -274,24 +310,28 @@ static void execute(struct world *world, struct cmd *cmd)
 	cmd->contenders = cmd->receivers = -1;
 	cmd->lasting = false;
 	cmd->status = key->stands ? STORE_HELD : STORE_GONE;
-	if (refuses(world, cmd)) {
+	if (refuses(cmd)) {
 		cmd->status = STORE_REFUSED;
-		cmd->lasting = world->server.refuse_lasting;
+		cmd->lasting = server->refuse_lasting;
 		return;
+	}
+	if (cmd->fenced) {
+		cmd->fence = next_fence(server, key, cmd->floor);
+		cmd->fence_is_new = !key->fence;
 	}
 	switch (cmd->verb) {
 	case STORE_ACQUIRE:
 		if (key->stands && (!same || cmd->plain)) {
-			held(world, cmd, key);
+			held(cmd, key);
 			return;
 		}
 		if (!key->stands)
-			server_set(world, cmd->key, cmd->value, cmd->ttl_ms, false);
+			server_set(server, cmd->key, cmd->value, cmd->ttl_ms, false);
 		break;
 	case STORE_REPLACE:
 		if (same) {
-			server_remove(world, cmd->key, REMOVED_REPLACED, world->now_us);
-			server_set(world, cmd->key, cmd->next, cmd->ttl_ms, false);
+			server_remove(server, cmd->key, REMOVED_REPLACED, world->now_us);
+			server_set(server, cmd->key, cmd->next, cmd->ttl_ms, false);
 		} else if (!key->stands || strcmp(key->value, cmd->next)) {
 			return;
 		}
@@ -300,8 +340,8 @@ static void execute(struct world *world, struct cmd *cmd)
 	case STORE_RELEASE:
 		if (!same)
 			return;
-		server_remove(world, cmd->key, REMOVED_RELEASED, world->now_us);
-		publish(world, cmd->key, STORE_MESSAGE_FREE, cmd->daemon);
+		server_remove(server, cmd->key, REMOVED_RELEASED, world->now_us);
+		publish(server, cmd->key, STORE_MESSAGE_FREE, cmd->daemon);
 		cmd->status = STORE_OK;
 		return;
 	case STORE_EXTEND:
@@ -315,31 +355,34 @@ static void execute(struct world *world, struct cmd *cmd)
 		return;
 	case STORE_LOOK:
 		if (key->stands) {
-			held(world, cmd, key);
+			held(cmd, key);
 			memcpy(cmd->holder, key->announce, sizeof(cmd->holder));
 		}
 		return;
 	case STORE_BREAK:
 		if (!key->stands)
 			return;
-		server_remove(world, cmd->key, REMOVED_VANISHED, world->now_us);
-		publish(world, cmd->key, STORE_MESSAGE_FREE, cmd->daemon);
+		server_remove(server, cmd->key, REMOVED_VANISHED, world->now_us);
+		publish(server, cmd->key, STORE_MESSAGE_FREE, cmd->daemon);
 		cmd->status = STORE_OK;
 		return;
 	case STORE_RAISE:
 		if (key->fence < cmd->floor)
 			key->fence = cmd->floor;
+		nodes_raised(server, cmd->key, cmd->daemon);
 		cmd->status = STORE_OK;
 		return;
 	}
 	cmd->status = STORE_OK;
 	key->forever = false;
-	key->expire_ms = server_ms(world) + cmd->ttl_ms;
+	key->expire_ms = server_ms(server) + cmd->ttl_ms;
 	if (cmd->verb == STORE_EXTEND)
 		return;
 	memcpy(key->announce, cmd->announce, sizeof(key->announce));
-	if (cmd->fenced)
-		cmd->fence = raise_fence(world, key, cmd->floor);
+	key->by_daemon = cmd->daemon;
+	key->by_born = cmd->born;
+	if (cmd->fenced && !(cmd->proposed && cmd->fence_is_new))
+		key->fence = cmd->fence;
 }
 
 /* ------------------------------------------------------------------ answers */
@@ -353,10 +396,10 @@ static void answer(struct cmd *cmd, enum store_status status)
 	struct daemon *daemon = &cmd->world->daemons[cmd->daemon];
 	TRACE(cmd->world, "d%d: %s k%d %t: %s", cmd->daemon, (intptr_t)verb_words[cmd->verb],
 	      cmd->key, trace_tag(cmd->value), (intptr_t)status_words[status]);
-	TAILQ_REMOVE(&daemon->store->open, op, entry);
+	TAILQ_REMOVE(&cmd->store->open, op, entry);
 	if (status == STORE_REFUSED || status == STORE_UNKNOWN) {
 		oracle_cause(daemon, cmd->key);
-		daemon_trouble(daemon);
+		way_trouble(cmd->server, daemon);
 	}
 	cmd->op = NULL;
 	op->private = NULL;
@@ -364,6 +407,8 @@ static void answer(struct cmd *cmd, enum store_status status)
 	op->lasting = cmd->lasting && status == STORE_REFUSED;
 	op->settled = cmd->settled && status != STORE_UNKNOWN;
 	op->fence = cmd->fence;
+	op->fence_is_new = cmd->fence_is_new;
+	op->other = cmd->other;
 	op->pttl_ms = cmd->pttl_ms;
 	op->contenders = cmd->contenders;
 	op->receivers = cmd->receivers;
@@ -390,7 +435,7 @@ static void cmd_free(struct cmd *cmd)
 {
 	event_cancel(cmd->world, &cmd->event);
 	if (cmd->in_backlog)
-		TAILQ_REMOVE(&cmd->world->server.backlog, cmd, backlog_entry);
+		TAILQ_REMOVE(&cmd->server->backlog, cmd, backlog_entry);
 	free(cmd);
 }
 
@@ -410,16 +455,16 @@ static void arrives(struct world *world, struct event *event)
 	struct cmd *cmd = container_of(event, struct cmd, event);
 	struct conn *conn = cmd->conn;
 
-	if (world->server.state == SERVER_STOPPED) {
-		TAILQ_INSERT_TAIL(&world->server.backlog, cmd, backlog_entry);
+	if (cmd->server->state == SERVER_STOPPED) {
+		TAILQ_INSERT_TAIL(&cmd->server->backlog, cmd, backlog_entry);
 		cmd->in_backlog = true;
 		return;
 	}
-	assert(world->server.state == SERVER_UP);
+	assert(cmd->server->state == SERVER_UP);
 	cmd->settled = conn->store && !conn->cut && is_settled(conn->store, cmd->key);
 	execute(world, cmd);
-	TRACE(world, "server: %s k%d %t of d%d: %s", (intptr_t)verb_words[cmd->verb], cmd->key,
-	      trace_tag(cmd->value), cmd->daemon, (intptr_t)status_words[cmd->status]);
+	TRACE(world, "server%d: %s k%d %t: %s", cmd->server->node, (intptr_t)verb_words[cmd->verb],
+	      cmd->key, trace_tag(cmd->value), (intptr_t)status_words[cmd->status]);
 	if (conn->cut) {
 		cmd->stage = STAGE_LOST;
 		return;
@@ -429,7 +474,7 @@ static void arrives(struct world *world, struct event *event)
 		conn->last_answer_us > world->now_us ? conn->last_answer_us : world->now_us;
 	cmd->event.daemon = &world->daemons[cmd->daemon];
 	cmd->event.run = answer_arrives;
-	int64_t at = world->now_us + way(world, cmd->daemon);
+	int64_t at = world->now_us + way(cmd->server, cmd->daemon);
 
 	if (at <= conn->last_answer_us)
 		at = conn->last_answer_us + 1;
@@ -447,6 +492,7 @@ static void conn_new(struct sim_store *store, int slot, int64_t up_in_us)
 	struct conn *conn = xcalloc(1, sizeof(*conn));
 
 	conn->world = store->world;
+	conn->server = store->server;
 	conn->store = store;
 	conn->daemon = store->daemon->index;
 	conn->slot = slot;
@@ -477,7 +523,7 @@ static void ghost_end(struct conn *conn)
 	TRACE(conn->world, "d%d: the end of its dead connection %d is certain", conn->daemon,
 	      conn->slot);
 	TAILQ_REMOVE(&conn->store->ghosts, conn, entry);
-	daemon_trouble(conn->store->daemon);
+	way_trouble(conn->server, conn->store->daemon);
 	conn_free(conn);
 }
 
@@ -485,7 +531,7 @@ static void ghost_killed(struct world *world, struct event *event)
 {
 	struct conn *conn = container_of(event, struct conn, event);
 
-	if (world->server.state == SERVER_STOPPED)
+	if (conn->server->state == SERVER_STOPPED)
 		event_set(world, event, world->now_us + 50000);
 	else
 		ghost_end(conn);
@@ -497,14 +543,14 @@ static void conn_reconnects(struct world *world, struct event *event)
 	struct sim_store *store = conn->store;
 	bool changed = false;
 
-	if (world->server.state != SERVER_UP) {
+	if (conn->server->state != SERVER_UP) {
 		event_set(world, event, world->now_us + random_of(world, 10000, 100000));
 		return;
 	}
 	TRACE(world, "d%d: connection %d is up", conn->daemon, conn->slot);
 	conn->up = true;
-	conn->run_id = world->server.run_id;
-	daemon_trouble(store->daemon);
+	conn->run_id = conn->server->run_id;
+	way_trouble(conn->server, store->daemon);
 	if (store->run_id != conn->run_id) {
 		changed = store->run_id != 0;
 		store->run_id = conn->run_id;
@@ -537,11 +583,11 @@ static void conn_cut(struct conn *conn, bool noticed)
 	if (conn->cut)
 		return;
 	conn->cut = true;
-	conn->survive = world->server.state != SERVER_DOWN && chance(world, 5000);
+	conn->survive = conn->server->state != SERVER_DOWN && chance(world, 5000);
 	TRACE(world, "connection %d of d%d breaks%s", conn->slot, conn->daemon,
 	      (intptr_t)(conn->survive ? ", its buffer lives on" : ""));
 	if (conn->store)
-		daemon_trouble(conn->store->daemon);
+		way_trouble(conn->server, conn->store->daemon);
 	TAILQ_FOREACH (cmd, &conn->cmds, entry) {
 		if (cmd->stage == STAGE_WIRE) {
 			if (cmd->in_backlog && conn->survive)
@@ -552,7 +598,7 @@ static void conn_cut(struct conn *conn, bool noticed)
 				continue;
 			}
 			if (cmd->in_backlog) {
-				TAILQ_REMOVE(&world->server.backlog, cmd, backlog_entry);
+				TAILQ_REMOVE(&conn->server->backlog, cmd, backlog_entry);
 				cmd->in_backlog = false;
 			}
 		} else if (cmd->stage == STAGE_EXECUTED && cmd->event.place == EVENT_INBOX) {
@@ -628,7 +674,7 @@ static void conn_loss_noticed(struct world *world, struct event *event)
 static void cmd_write(struct conn *conn, struct cmd *cmd)
 {
 	struct world *world = conn->world;
-	int64_t at = world->now_us + way(world, conn->daemon);
+	int64_t at = world->now_us + way(conn->server, conn->daemon);
 
 	cmd->conn = conn;
 	TAILQ_INSERT_TAIL(&conn->cmds, cmd, entry);
@@ -695,6 +741,9 @@ static void sim_submit(struct store *base, struct store_op *op)
 
 	assert(op->done && op->key);
 	cmd->world = world;
+	cmd->server = store->server;
+	cmd->store = store;
+	cmd->born = store->daemon->n_born;
 	cmd->daemon = store->daemon->index;
 	cmd->op = op;
 	cmd->verb = op->verb;
@@ -708,6 +757,7 @@ static void sim_submit(struct store *base, struct store_op *op)
 	cmd->ttl_ms = op->ttl_ms;
 	cmd->floor = op->fence_floor;
 	cmd->fenced = op->fenced;
+	cmd->proposed = op->proposed;
 	cmd->plain = op->plain;
 	cmd->want = op->want;
 	assert(!op->plain || (op->verb == STORE_ACQUIRE && !op->fenced && !op->want));
@@ -777,15 +827,16 @@ static void sub_arrives(struct world *world, struct event *event)
 {
 	struct sub *sub = container_of(event, struct sub, event);
 	struct daemon *daemon = sub->store->daemon;
+	struct sim_server *server = sub->store->server;
 
-	if (world->server.state != SERVER_UP) {
+	if (server->state != SERVER_UP) {
 		event_set(world, event, world->now_us + random_of(world, 10000, 60000));
 		return;
 	}
-	world->server.keys[sub->key].subscribers |= 1u << daemon->index;
+	server->keys[sub->key].subscribers |= 1u << daemon->index;
 	event->daemon = daemon;
 	event->run = sub_confirmed;
-	event_set(world, event, world->now_us + way(world, daemon->index));
+	event_set(world, event, world->now_us + way(server, daemon->index));
 }
 
 static void sub_ask(struct sub *sub, int64_t in_us)
@@ -808,7 +859,7 @@ static void sim_watch(struct store *base, struct store_watch *watch)
 	watch->private = sub;
 	LIST_INSERT_HEAD(&sub->watches, watch, entry);
 	if (!sub->asked) {
-		sub_ask(sub, way(store->world, store->daemon->index));
+		sub_ask(sub, way(store->server, store->daemon->index));
 	} else if (sub->ready && sub->event.place == EVENT_NOWHERE) {
 		sub->event.daemon = store->daemon;
 		sub->event.run = sub_confirmed;
@@ -827,7 +878,7 @@ static void sim_unwatch(struct store *base, struct store_watch *watch)
 		return;
 	event_cancel(store->world, &sub->event);
 	sub->asked = sub->ready = false;
-	store->world->server.keys[sub->key].subscribers &= ~(1u << store->daemon->index);
+	store->server->keys[sub->key].subscribers &= ~(1u << store->daemon->index);
 }
 
 static void subs_loss_noticed(struct world *world, struct event *event)
@@ -836,12 +887,12 @@ static void subs_loss_noticed(struct world *world, struct event *event)
 	int64_t again = random_of(world, 500, world->calm ? 2000 : 100000);
 
 	TRACE(world, "d%d: sees that its watches are lost", store->daemon->index);
-	daemon_trouble(store->daemon);
+	way_trouble(store->server, store->daemon);
 	for (int i = 0; i < N_KEYS; i++) {
 		struct sub *sub = &store->subs[i];
 		struct store_watch *watch;
 
-		world->server.keys[i].subscribers &= ~(1u << store->daemon->index);
+		store->server->keys[i].subscribers &= ~(1u << store->daemon->index);
 		if (!sub->asked)
 			continue;
 		sub->ready = false;
@@ -856,9 +907,9 @@ void sim_store_cut_watches(struct sim_store *store)
 	struct world *world = store->world;
 
 	TRACE(world, "the watches of d%d break", store->daemon->index);
-	daemon_trouble(store->daemon);
+	way_trouble(store->server, store->daemon);
 	for (int i = 0; i < N_KEYS; i++)
-		world->server.keys[i].subscribers &= ~(1u << store->daemon->index);
+		store->server->keys[i].subscribers &= ~(1u << store->daemon->index);
 	event_set(world, &store->subs_lost, world->now_us + random_of(world, 0, 20000));
 }
 
@@ -870,14 +921,17 @@ int64_t sim_store_watching_since_us(struct sim_store *store, int key)
 }
 
 /* ------------------------------------------------------------------ birth and end */
-struct sim_store *sim_store_new(struct daemon *daemon)
+struct sim_store *sim_store_new(struct daemon *daemon, struct sim_server *server,
+				struct store_listener *listener)
 {
 	struct sim_store *store = xcalloc(1, sizeof(*store));
 
 	store->base.class = &sim_class;
-	store->base.listener = &daemon->listener;
+	store->base.listener = listener;
 	store->base.name = "sim";
 	store->world = daemon->world;
+	store->server = server;
+	store->trouble_us = daemon->world->now_us;
 	store->daemon = daemon;
 	store->was_down = true;
 	TAILQ_INIT(&store->open);
@@ -966,13 +1020,13 @@ void sim_store_crash(struct sim_store *store)
 	free(store);
 }
 
-void sim_store_forget_ghosts(struct world *world, struct daemon *daemon)
+void sim_store_forget_ghosts(struct world *world, struct daemon *daemon, struct sim_server *server)
 {
 	struct conn *conn, *next;
 
 	for (conn = TAILQ_FIRST(&world->orphans); conn; conn = next) {
 		next = TAILQ_NEXT(conn, entry);
-		if (daemon && conn->daemon != daemon->index)
+		if ((daemon && conn->daemon != daemon->index) || (server && conn->server != server))
 			continue;
 		TAILQ_REMOVE(&world->orphans, conn, entry);
 		conn_free(conn);
@@ -996,6 +1050,16 @@ bool sim_store_connected(struct sim_store *store)
 	return true;
 }
 
+int64_t sim_store_trouble_us(struct sim_store *store)
+{
+	return store->trouble_us;
+}
+
+bool sim_store_haunted(struct sim_store *store)
+{
+	return !TAILQ_EMPTY(&store->ghosts);
+}
+
 bool sim_store_idle(struct sim_store *store)
 {
 	return TAILQ_EMPTY(&store->open) && TAILQ_EMPTY(&store->ghosts);
@@ -1003,9 +1067,12 @@ bool sim_store_idle(struct sim_store *store)
 
 static void sim_free(struct store *base)
 {
-	/* daemon.c ends it; the core only borrows it. */
-	(void)base;
-	abort();
+	struct sim_store *store = container_of(base, struct sim_store, base);
+
+	/* A quorum owns its members. One alone is ended by daemon.c; the core only borrows it. */
+	assert(store->server->node >= 0);
+	sim_store_abandon(store);
+	sim_store_crash(store);
 }
 
 static const struct store_class sim_class = {
@@ -1017,10 +1084,10 @@ static const struct store_class sim_class = {
 };
 
 /* ------------------------------------------------------------------ what the server suffers */
-void server_init(struct world *world)
+void server_init(struct world *world, struct sim_server *server, int node)
 {
-	struct sim_server *server = &world->server;
-
+	server->world = world;
+	server->node = node;
 	server->run_id = 1;
 	server->base_us = 1700000000000000 + random_below(&world->random, 1000000000);
 	TAILQ_INIT(&server->backlog);
@@ -1032,23 +1099,25 @@ void server_init(struct world *world)
 	}
 }
 
-void server_stop(struct world *world)
+void server_stop(struct sim_server *server)
 {
-	TRACE(world, "server: stopped");
-	world->server.state = SERVER_STOPPED;
+	struct world *world = server->world;
+
+	TRACE(world, "server%d: stopped", server->node);
+	server->state = SERVER_STOPPED;
 	for (int i = 0; i < world->traits.n_daemons; i++)
-		daemon_trouble(&world->daemons[i]);
+		way_trouble(server, &world->daemons[i]);
 }
 
-void server_continue(struct world *world)
+void server_continue(struct sim_server *server)
 {
-	struct sim_server *server = &world->server;
+	struct world *world = server->world;
 	struct cmd *cmd;
 
-	TRACE(world, "server: goes on");
+	TRACE(world, "server%d: goes on", server->node);
 	server->state = SERVER_UP;
 	for (int i = 0; i < world->traits.n_daemons; i++)
-		daemon_trouble(&world->daemons[i]);
+		way_trouble(server, &world->daemons[i]);
 	while ((cmd = TAILQ_FIRST(&server->backlog))) {
 		TAILQ_REMOVE(&server->backlog, cmd, backlog_entry);
 		cmd->in_backlog = false;
@@ -1056,24 +1125,25 @@ void server_continue(struct world *world)
 	}
 }
 
-void server_down(struct world *world)
+void server_down(struct sim_server *server)
 {
-	struct sim_server *server = &world->server;
+	struct world *world = server->world;
 
-	TRACE(world, "server: down");
+	TRACE(world, "server%d: down", server->node);
 	server->state = SERVER_DOWN;
 	for (int i = 0; i < world->traits.n_daemons; i++) {
 		struct daemon *daemon = &world->daemons[i];
+		struct sim_store *store = daemon_store(daemon, server->node);
 		struct conn *ghost;
 		struct cmd *cmd, *next;
 
-		daemon_trouble(daemon);
+		way_trouble(server, daemon);
 		if (!daemon->up)
 			continue;
-		sim_store_cut(daemon->store);
-		sim_store_cut_watches(daemon->store);
+		sim_store_cut(store);
+		sim_store_cut_watches(store);
 		/* What dead connections still held has nowhere to go. */
-		TAILQ_FOREACH (ghost, &daemon->store->ghosts, entry) {
+		TAILQ_FOREACH (ghost, &store->ghosts, entry) {
 			for (cmd = TAILQ_FIRST(&ghost->cmds); cmd; cmd = next) {
 				next = TAILQ_NEXT(cmd, entry);
 				TAILQ_REMOVE(&ghost->cmds, cmd, entry);
@@ -1081,7 +1151,7 @@ void server_down(struct world *world)
 			}
 		}
 		for (int j = 0; j < N_CONNS; j++) {
-			struct conn *conn = daemon->store->conns[j];
+			struct conn *conn = store->conns[j];
 
 			conn->survive = false;
 			TAILQ_FOREACH (cmd, &conn->cmds, entry) {
@@ -1095,22 +1165,28 @@ void server_down(struct world *world)
 			}
 		}
 	}
-	sim_store_forget_ghosts(world, NULL);
+	sim_store_forget_ghosts(world, NULL, server);
 	assert(TAILQ_EMPTY(&server->backlog));
 }
 
-void server_up(struct world *world, bool lose)
+void server_up(struct sim_server *server, bool lose)
 {
-	struct sim_server *server = &world->server;
+	struct world *world = server->world;
 
-	TRACE(world, "server: up again%s", (intptr_t)(lose ? ", without its data" : ""));
+	TRACE(world, "server%d: up again%s", server->node,
+	      (intptr_t)(lose ? ", without its data" : ""));
 	server->state = SERVER_UP;
 	server->run_id++;
 	for (int i = 0; i < N_KEYS && lose; i++) {
-		struct sim_key *key = server_key(world, i);
+		struct sim_key *key = server_key(server, i);
 
 		if (key->stands)
-			server_remove(world, i, REMOVED_VANISHED, world->now_us);
+			server_remove(server, i,
+				      server->node >= 0 && !world->traits.prompt_loss
+					      ? REMOVED_LOST
+					      : REMOVED_VANISHED,
+				      world->now_us);
+		nodes_lost_counter(server, i);
 		key->fence = 0;
 	}
 	if (lose && chance(world, 5000)) {
@@ -1118,13 +1194,14 @@ void server_up(struct world *world, bool lose)
 		server->base_us -= random_below(&world->random, 5000000);
 	}
 	for (int i = 0; i < N_KEYS && lose; i++) {
-		if (server->keys[i].fence_high > server_us(world, world->now_us) * 1024)
+		if (server->keys[i].fence_high > server_us(server, world->now_us) * 1024)
 			server->keys[i].fence_high = 0;
 	}
 }
 
-void server_deinit(struct world *world)
+void server_deinit(struct sim_server *server)
 {
-	sim_store_forget_ghosts(world, NULL);
-	assert(TAILQ_EMPTY(&world->server.backlog));
+	sim_store_forget_ghosts(server->world, NULL, server);
+	assert(TAILQ_EMPTY(&server->backlog));
+	event_cancel(server->world, &server->event);
 }

@@ -79,8 +79,11 @@ void world_fail(struct world *world, const char *format, ...)
 	va_start(args, format);
 	vprintf(format, args);
 	va_end(args);
-	printf("\nagain: tests/sim/sim --seed %" PRIu64 " --steps %" PRIu64 " --trace\n",
-	       world->seed, world->steps);
+	printf("\nagain: tests/sim/sim --seed %" PRIu64 " --steps %" PRIu64, world->seed,
+	       world->steps);
+	if (world->traits.n_nodes)
+		printf(" --nodes %d", world->traits.n_nodes);
+	puts(" --trace");
 	fflush(stdout);
 	_Exit(1);
 }

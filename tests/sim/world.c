@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nodes.h"
 #include "util/alloc.h"
 
 #define MS INT64_C(1000)
@@ -22,33 +23,48 @@ static struct daemon *some_daemon(struct world *world)
 	return daemon->up && !daemon->frozen && !daemon->stopping ? daemon : NULL;
 }
 
+static struct sim_store *some_store(struct daemon *daemon)
+{
+	const int n = daemon->world->traits.n_nodes;
+
+	return daemon_store(daemon, n ? (int)random_below(&daemon->world->random, n) : -1);
+}
+
 static void server_mends(struct world *world, struct event *event)
 {
-	struct traits *traits = &world->traits;
+	struct sim_server *server = container_of(event, struct sim_server, event);
+	bool loses = server->node >= 0 ? server->loses : world->traits.data_loss;
 
-	(void)event;
-	if (world->server.state == SERVER_STOPPED)
-		server_continue(world);
-	else if (world->server.state == SERVER_DOWN)
-		server_up(world, !world->calm && traits->data_loss && chance(world, 5000));
+	if (server->state == SERVER_STOPPED)
+		server_continue(server);
+	else if (server->state == SERVER_DOWN)
+		server_up(server,
+			  !world->calm && loses && (server->node >= 0 || chance(world, 5000)));
 }
 
 static void server_suffers(struct world *world)
 {
-	struct sim_server *server = &world->server;
-	int64_t us = random_below(&world->random, 3 * world->traits.timeout_ms * MS);
+	const struct traits *traits = &world->traits;
+	struct sim_server *server =
+		traits->n_nodes ? &world->nodes[random_below(&world->random, traits->n_nodes)]
+				: &world->server;
+	int64_t us = random_below(&world->random, 3 * traits->timeout_ms * MS);
 
 	if (server->state != SERVER_UP)
 		return;
 	switch (random_below(&world->random, 3)) {
 	case 0:
-		server_stop(world);
+		server_stop(server);
 		break;
 	case 1:
-		server_down(world);
+		server_down(server);
+		server->loses = server->node >= 0 && traits->data_loss && chance(world, 5000);
+		/* Extending doubles a lease at most. */
+		if (server->loses && !traits->prompt_loss)
+			us += 2 * traits->ttl_ms * MS + traits->ttl_ms * 40 + 100 * MS;
 		break;
 	default:
-		TRACE(world, "server: refuses for %d us", us);
+		TRACE(world, "server%d: refuses for %d us", server->node, us);
 		server->refuse_until_us = world->now_us + us;
 		server->refuse_lasting = chance(world, 3000);
 		server->refuse_writes_only = chance(world, 3000);
@@ -65,6 +81,9 @@ static void mishap(struct world *world, struct event *event)
 
 	if (world->calm)
 		return;
+	/* What happens to counters shows in the first grant after it: let there be many. */
+	if (traits->n_nodes && traits->data_loss)
+		lot /= 3;
 	event_set(world, event,
 		  world->now_us + random_below(&world->random, 40 * traits->hold_us + 100 * MS));
 	if (lot < 20 && traits->server_faults) {
@@ -84,9 +103,9 @@ static void mishap(struct world *world, struct event *event)
 	} else if (lot < 75 && traits->reloads) {
 		daemon_reload(daemon);
 	} else if (lot < 85 && traits->cut) {
-		sim_store_cut(daemon->store);
+		sim_store_cut(some_store(daemon));
 	} else if (lot < 95 && traits->sub_cut) {
-		sim_store_cut_watches(daemon->store);
+		sim_store_cut_watches(some_store(daemon));
 	}
 }
 
@@ -101,9 +120,9 @@ static void foreigner(struct world *world, struct event *event)
 	if (world->calm && !world->ending) {
 		/* It leaves, and takes with it what is its own. */
 		for (int i = 0; i < N_KEYS && world->server.state == SERVER_UP; i++) {
-			key = server_key(world, i);
+			key = server_key(&world->server, i);
 			if (key->stands && key->foreign)
-				server_remove(world, i, REMOVED_RELEASED, world->now_us);
+				server_remove(&world->server, i, REMOVED_RELEASED, world->now_us);
 		}
 		if (world->server.state != SERVER_UP)
 			event_set(world, event, world->now_us + 10 * MS);
@@ -112,15 +131,15 @@ static void foreigner(struct world *world, struct event *event)
 	event_set(world, event, world->now_us + random_below(&world->random, 6 * traits->hold_us));
 	if (world->server.state != SERVER_UP)
 		return;
-	key = server_key(world, index);
+	key = server_key(&world->server, index);
 	if (key->stands && key->foreign && chance(world, 5000)) {
-		server_remove(world, index, REMOVED_RELEASED, world->now_us);
+		server_remove(&world->server, index, REMOVED_RELEASED, world->now_us);
 	} else if (key->stands && traits->rude && chance(world, 300)) {
-		server_remove(world, index, REMOVED_VANISHED, world->now_us);
+		server_remove(&world->server, index, REMOVED_VANISHED, world->now_us);
 	} else if (!key->stands) {
 		lock_string_make(&world->daemons[0].entropy, value);
 		value[0] = '!';
-		server_set(world, index, value,
+		server_set(&world->server, index, value,
 			   traits->rude && chance(world, 1000)
 				   ? 0
 				   : random_of(world, 10, 4 * traits->hold_us / MS + 20),
@@ -221,7 +240,7 @@ static void choose_traits(struct world *world)
 		world->daemons[i].ppm = random_of(world, -fast_ppm, fast_ppm);
 }
 
-static void world_init(struct world *world, uint64_t seed, uint64_t steps)
+static void world_init(struct world *world, uint64_t seed, uint64_t steps, int nodes)
 {
 	struct event_queue queue = world->queue;
 	bool verbose = world->verbose;
@@ -234,12 +253,16 @@ static void world_init(struct world *world, uint64_t seed, uint64_t steps)
 	random_seed(&world->random, seed);
 	world->now_us = 10 * SECOND;
 	TAILQ_INIT(&world->orphans);
-	server_init(world);
+	server_init(world, &world->server, -1);
 	for (int i = 0; i < MAX_DAEMONS; i++)
 		daemon_init(world, i);
 	choose_traits(world);
 	choose_settings(world);
+	world->traits.n_nodes = nodes;
+	nodes_init(world);
 	world->server.event.run = server_mends;
+	for (int i = 0; i < nodes; i++)
+		world->nodes[i].event.run = server_mends;
 	world->check.run = check;
 	world->mishap.run = mishap;
 	world->foreigner.run = foreigner;
@@ -269,6 +292,13 @@ static void step(struct world *world)
 		event->run(world, event);
 }
 
+static void server_recovers(struct sim_server *server)
+{
+	server->refuse_until_us = 0;
+	if (server->state != SERVER_UP)
+		event_set(server->world, &server->event, server->world->now_us);
+}
+
 /* The faults are over and the clients leave: within bounded time nothing of ours may be left. */
 static void come_to_rest(struct world *world)
 {
@@ -278,9 +308,9 @@ static void come_to_rest(struct world *world)
 
 	TRACE(world, "calm");
 	world->calm = true;
-	world->server.refuse_until_us = 0;
-	if (world->server.state != SERVER_UP)
-		event_set(world, &world->server.event, world->now_us);
+	server_recovers(&world->server);
+	for (int i = 0; i < traits->n_nodes; i++)
+		server_recovers(&world->nodes[i]);
 	for (int i = 0; i < traits->n_daemons; i++) {
 		struct client *client;
 
@@ -320,27 +350,28 @@ static void world_deinit(struct world *world)
 	event_cancel(world, &world->check);
 	event_cancel(world, &world->mishap);
 	event_cancel(world, &world->foreigner);
-	event_cancel(world, &world->server.event);
 	for (int i = 0; i < N_KEYS; i++) {
 		struct hold *hold;
 
 		while ((hold = TAILQ_FIRST(&world->server.keys[i].holds)))
 			oracle_end(hold);
 	}
-	server_deinit(world);
+	server_deinit(&world->server);
+	nodes_deinit(world);
 	for (int i = 0; i < MAX_DAEMONS; i++)
 		daemon_deinit(&world->daemons[i]);
 	for (struct event *event; (event = event_pop(world));) {
 		/* Messages that are still under way, which free themselves. */
 		event->run(world, event);
 	}
-	free(world->vanished);
-	world->vanished = NULL;
+	strings_deinit(&world->vanished);
+	strings_deinit(&world->lost);
+	strings_deinit(&world->granted);
 }
 
-uint64_t world_run(struct world *world, uint64_t seed, uint64_t steps)
+uint64_t world_run(struct world *world, uint64_t seed, uint64_t steps, int nodes)
 {
-	world_init(world, seed, steps);
+	world_init(world, seed, steps, nodes);
 	while (world->step < steps)
 		step(world);
 	come_to_rest(world);

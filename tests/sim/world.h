@@ -30,6 +30,7 @@ enum {
 	/* An exact mutex has a second key, to which a reload may move it. */
 	N_KEYS = 2 * N_EXACT + N_MEMBERS,
 	N_CONNS = 2,
+	MAX_NODES = 5,
 	TRACE_SIZE = 512,
 	TRACE_ARGS = 5,
 };
@@ -110,7 +111,8 @@ struct hold {
 	enum holder_kind kind;
 	const struct lock *lock; /* valid while known and client */
 	bool live, known;
-	bool vanished; /* the store lost its value through no fault of ours */
+	bool partly_lost; /* a node lost it */
+	bool vanished;	  /* the store lost its value through no fault of ours */
 	bool renew;
 	int64_t end_us; /* of its lease by the daemon's clock, when last looked at */
 	int64_t fence;
@@ -131,6 +133,9 @@ struct sim_key {
 	int64_t expire_ms; /* by the server's clock */
 	int64_t fence;
 	unsigned subscribers; /* a bit a daemon */
+	int by_daemon;	      /* whose command has set it */
+	unsigned by_born;     /* ... by which of its processes */
+	bool lost_counter;    /* a node: with its data, and no grant has written it since */
 
 	/* The oracle's, all in true time. */
 	int64_t since_us;      /* it stands, or does not, since */
@@ -139,7 +144,9 @@ struct sim_key {
 	int64_t last_held_us;  /* a hold ended last */
 	int64_t last_vanished_us;
 	int64_t fence_high; /* of all grants since the clock was last put back */
-	unsigned passes;    /* grants since the key was last removed */
+	int64_t fence_high_us;
+	bool fence_is_loose; /* nodes that lost their counter have got one that may be low */
+	unsigned passes;     /* grants since the key was last removed */
 	unsigned streak[MAX_DAEMONS];
 	TAILQ_HEAD(, hold) holds;
 };
@@ -150,12 +157,15 @@ struct cmd;
 TAILQ_HEAD(cmd_list, cmd);
 
 struct sim_server {
+	struct world *world;
+	int node; /* its number; -1: it is the only one */
 	enum server_state state;
 	unsigned run_id;
 	int64_t base_us;
 	int64_t ppm;
 	int64_t refuse_until_us;
 	bool refuse_lasting, refuse_writes_only;
+	bool loses; /* its data, by the time that it is up again */
 	struct sim_key keys[N_KEYS];
 	struct cmd_list backlog; /* arrived while it was stopped */
 	struct event event;	 /* the end of what it suffers */
@@ -231,7 +241,9 @@ struct daemon {
 	struct journal journal;
 	struct store_listener listener;
 	struct table *table;
-	struct sim_store *store;
+	struct sim_store *stores[MAX_NODES]; /* one a node; only the first if there are none */
+	struct store *base;		     /* what the table knows of them */
+	struct event quorum_wake;
 	int64_t base_us, ppm;
 	int64_t busy_until_us;
 	int64_t resumed_us; /* the last time that it came back from a longer stop */
@@ -261,12 +273,14 @@ struct daemon {
 
 /* How this world is; chosen by its seed. */
 struct traits {
+	int n_nodes; /* 0: one server, and no quorum */
 	int n_daemons, n_clients, n_exact, n_members;
 	int64_t latency_us;
 	unsigned slow, cut, sub_cut, busy; /* in 10 000, an occasion each */
 	int64_t slow_us;
 	int64_t ghost_us; /* how long a dead connection's commands may live */
 	int64_t think_us, hold_us;
+	bool prompt_loss; /* nodes that lost their data are back before all leases are over */
 	bool server_faults, data_loss, crashes, stops, reloads, freezes, foreign, rude, breaks;
 	int64_t timeout_ms;
 	int64_t ttl_ms;
@@ -275,6 +289,15 @@ struct traits {
 	bool faultless;	 /* nothing at all goes wrong */
 };
 
+struct strings {
+	char (*list)[LOCK_STRING_SIZE];
+	size_t n;
+};
+
+void strings_add(struct strings *strings, const char *string);
+bool strings_have(const struct strings *strings, const char *string);
+void strings_deinit(struct strings *strings);
+
 struct world {
 	uint64_t seed, step, steps;
 	int64_t now_us;
@@ -282,21 +305,26 @@ struct world {
 	struct traits traits;
 	struct event_queue queue;
 	struct sim_server server;
+	struct sim_server nodes[MAX_NODES];
 	struct daemon daemons[MAX_DAEMONS];
 	TAILQ_HEAD(, conn) orphans; /* connections of processes that are gone */
 	struct event check, mishap, foreigner;
-	bool calm;   /* the faults are over: all must come to rest */
-	bool ending; /* daemons that stop stay down */
-	char (*vanished)[LOCK_STRING_SIZE];
-	size_t n_vanished;
+	bool calm;		 /* the faults are over: all must come to rest */
+	bool ending;		 /* daemons that stop stay down */
+	struct strings vanished; /* deleted by others than their owners, on any server */
+	struct strings lost;	 /* by a node */
+	struct strings granted;	 /* as they stand; kept with nodes only */
 	uint64_t n_grants, n_refused, n_lost, n_unavailable, n_commands;
 	struct trace_entry trace[TRACE_SIZE];
 	uint64_t n_trace;
 	bool verbose;
 };
 
-/* Lives through one world. Return: the steps that it took. */
-uint64_t world_run(struct world *world, uint64_t seed, uint64_t steps);
+/*
+ * Lives through one world; nodes: 0 for a single server, or how many make a quorum.
+ * Return: the steps that it took.
+ */
+uint64_t world_run(struct world *world, uint64_t seed, uint64_t steps, int nodes);
 
 static inline int64_t random_of(struct world *world, int64_t low, int64_t high)
 {
@@ -309,35 +337,47 @@ static inline bool chance(struct world *world, unsigned in_10000)
 }
 
 /* ------------------------------------------------------------------ store.c */
-struct sim_store *sim_store_new(struct daemon *daemon);
+struct sim_store *sim_store_new(struct daemon *daemon, struct sim_server *server,
+				struct store_listener *listener);
 struct store *sim_store_base(struct sim_store *store);
 /* The process is gone: no answers any more; what is on its way may still arrive. */
 void sim_store_crash(struct sim_store *store);
 /* Its process ends: what is open is answered, so that the table can be freed. */
 void sim_store_abandon(struct sim_store *store);
-/* The commands of earlier processes of this daemon are over. */
-void sim_store_forget_ghosts(struct world *world, struct daemon *daemon);
+/* The commands of earlier processes of this daemon, or to this server, are over. NULL: of all. */
+void sim_store_forget_ghosts(struct world *world, struct daemon *daemon, struct sim_server *server);
 void sim_store_cut(struct sim_store *store);
 void sim_store_cut_watches(struct sim_store *store);
 /* Since when no message of a key is missed; CLOCK_NEVER: some may be. */
 int64_t sim_store_watching_since_us(struct sim_store *store, int key);
+/* The last time that its way to its server was not as it should be. Kept for nodes only. */
+int64_t sim_store_trouble_us(struct sim_store *store);
 /* Are all connections there, whatever the daemon knows of it? */
 bool sim_store_connected(struct sim_store *store);
+/* Is a dead connection's command alive, for all that is known? */
+bool sim_store_haunted(struct sim_store *store);
 /* Is nothing asked that is not answered, and no dead connection's command alive? */
 bool sim_store_idle(struct sim_store *store);
 
-void server_init(struct world *world);
-void server_deinit(struct world *world);
-int64_t server_us(struct world *world, int64_t true_us);
+void server_init(struct world *world, struct sim_server *server, int node);
+void server_deinit(struct sim_server *server);
+int64_t server_us(const struct sim_server *server, int64_t true_us);
 /* A key, after what has expired is gone. */
-struct sim_key *server_key(struct world *world, int key);
-void server_set(struct world *world, int key, const char *value, int64_t ttl_ms, bool foreign);
-enum remove_cause { REMOVED_EXPIRED, REMOVED_RELEASED, REMOVED_REPLACED, REMOVED_VANISHED };
-void server_remove(struct world *world, int key, enum remove_cause cause, int64_t at_us);
-void server_down(struct world *world);
-void server_up(struct world *world, bool lose);
-void server_stop(struct world *world);
-void server_continue(struct world *world);
+struct sim_key *server_key(struct sim_server *server, int key);
+void server_set(struct sim_server *server, int key, const char *value, int64_t ttl_ms,
+		bool foreign);
+enum remove_cause {
+	REMOVED_EXPIRED,
+	REMOVED_RELEASED,
+	REMOVED_REPLACED,
+	REMOVED_VANISHED,
+	REMOVED_LOST
+};
+void server_remove(struct sim_server *server, int key, enum remove_cause cause, int64_t at_us);
+void server_down(struct sim_server *server);
+void server_up(struct sim_server *server, bool lose);
+void server_stop(struct sim_server *server);
+void server_continue(struct sim_server *server);
 int key_index(const char *name);
 
 /* ------------------------------------------------------------------ daemon.c */
@@ -360,6 +400,10 @@ int mutex_index(const char *name);
 struct mutex *daemon_mutex(struct daemon *daemon, int mutex);
 int daemon_key(struct daemon *daemon, int mutex);
 void daemon_trouble(struct daemon *daemon);
+/* Its store of that node, or of the only server: -1. NULL while it is down. */
+struct sim_store *daemon_store(struct daemon *daemon, int node);
+/* Are all of them idle? */
+bool daemon_idle(struct daemon *daemon);
 
 /* ------------------------------------------------------------------ client.c */
 struct client *client_new(struct daemon *daemon);
@@ -370,8 +414,15 @@ void client_hang_up(struct client *client);
 void client_start(struct client *client, int64_t at_us);
 
 /* ------------------------------------------------------------------ oracle.c */
-void oracle_removed(struct world *world, int key, enum remove_cause cause, int64_t at_us);
-void oracle_vanished(struct world *world, int key);
+void oracle_removed(struct world *world, int key, const char *value, enum remove_cause cause,
+		    int64_t at_us);
+void oracle_vanished(struct world *world, int key, const char *value);
+/* One node of several has lost it. */
+void oracle_partly_lost(struct world *world, int key, const char *value);
+/* Is it valid, and must stand? */
+bool oracle_relies_on(const struct hold *hold);
+/* Is it a lock that is nobody's but somebody's to release? */
+bool oracle_nobody_holds(struct world *world, int key, const char *value);
 struct hold *oracle_granted(struct sim_ask *ask);
 struct hold *oracle_adopted(struct daemon *daemon, const struct lock *lock, int mutex, int key,
 			    const char *value);
