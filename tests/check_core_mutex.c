@@ -81,6 +81,25 @@ START_TEST(a_try_on_a_lock_held_elsewhere_is_refused_after_one_command)
 	}
 END_TEST
 
+START_TEST(a_try_is_refused_as_locked_if_contenders_were_quicker_all_the_time)
+	{
+		struct store_op *op;
+
+		world_settings.command_timeout_ms = 50;
+		world_begin();
+		world_acquire(&ra, &a, 0);
+		op = world_expect(STORE_ACQUIRE);
+		op->contested = true;
+		world_answer(op, STORE_HELD);
+		world_pass_ms(49);
+		ck_assert(!ra.done);
+		world_pass_ms(1);
+		OUTCOME(ra, OUTCOME_ALREADY_LOCKED);
+		world_reply(STORE_ACQUIRE, STORE_GONE);
+		world_end();
+	}
+END_TEST
+
 START_TEST(tries_share_a_command_only_if_they_came_before_it_was_written)
 	{
 		world_begin();
@@ -1030,6 +1049,7 @@ static Suite *mutex_suite(void)
 	tcase_add_test(tc, a_free_mutex_is_granted_with_a_string_a_lease_and_a_fence);
 	tcase_add_test(tc, a_try_on_a_lock_held_here_is_refused_without_a_command);
 	tcase_add_test(tc, a_try_on_a_lock_held_elsewhere_is_refused_after_one_command);
+	tcase_add_test(tc, a_try_is_refused_as_locked_if_contenders_were_quicker_all_the_time);
 	tcase_add_test(tc, tries_share_a_command_only_if_they_came_before_it_was_written);
 	tcase_add_test(tc, release_is_answered_only_when_the_store_has_said_so);
 	tcase_add_test(tc, release_of_a_lock_that_the_store_lost_is_unlock_fail);
