@@ -518,6 +518,7 @@ static bool enter_a_world_without_names(void)
 	struct ifreq loopback = {.ifr_name = "lo", .ifr_flags = IFF_UP};
 	static const char conf[] = "nameserver 127.0.0.1\noptions timeout:5 attempts:5\n";
 	char path[] = "/tmp/redmutexd-resolv-XXXXXX";
+	bool good;
 	int fd;
 
 	if (unshare(CLONE_NEWNS | CLONE_NEWNET) < 0)
@@ -530,10 +531,11 @@ static bool enter_a_world_without_names(void)
 	fd = mkstemp(path);
 	ck_assert_int_eq(write(fd, conf, sizeof(conf) - 1), sizeof(conf) - 1);
 	close(fd);
-	ck_assert_int_eq(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
-	ck_assert_int_eq(mount(path, "/etc/resolv.conf", NULL, MS_BIND, NULL), 0);
+	/* In a changed root, / is no mount, and there may be nothing to put the file over. */
+	good = mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+	       mount(path, "/etc/resolv.conf", NULL, MS_BIND, NULL) == 0;
 	unlink(path);
-	return true;
+	return good;
 }
 
 START_TEST(a_name_server_that_hangs_does_not_delay_another_store)

@@ -761,14 +761,22 @@ static void link_redirected(struct link *link, struct store_op *op, const char *
 	link_answer_failure(link, op, STORE_REFUSED, true, text);
 }
 
+/* What a server says before it names the line of a script, which is of no use to people. */
+static int link_error_len(const char *whole)
+{
+	static const char mark[] = " script: ";
+	const char *tail = strstr(whole, mark);
+
+	while (tail && strspn(tail + sizeof(mark) - 1, "0123456789abcdef") < SCRIPT_SHA_LEN)
+		tail = strstr(tail + 1, mark);
+	return tail ? (int)(tail - whole) : (int)strlen(whole);
+}
+
 static void link_op_error(struct link *link, struct store_op *op, const char *whole)
 {
 	char error[LINK_TEXT_SIZE];
-	const char *tail =
-		strstr(whole, " script: "); /* which line of which: of no use to people */
 
-	snprintf(error, sizeof(error), "%.*s", tail ? (int)(tail - whole) : (int)strlen(whole),
-		 whole);
+	snprintf(error, sizeof(error), "%.*s", link_error_len(whole), whole);
 	link->setup->stats->errors++;
 	switch (server_error_classify(error)) {
 	case SERVER_ERROR_NO_SCRIPT:
