@@ -40,9 +40,9 @@
  * there, 2 nothing stands there. Those that are called for nearly every lock answer a bare number
  * when they are done, which costs both sides less: acquire the fence, or 0 (negative if there was
  * no counter), release and extend the number of listeners. Whatever may fail stands before the
- *first write, so that an error means that nothing was changed; the first write is the one to the
- *lock, which a server that is out of memory refuses. The others to follow are of the same kind, and
- *so are not refused then.
+ * first write, so that an error means that nothing was changed; the first write is the one to the
+ * lock, which a server that is out of memory refuses. The others to follow are of the same kind,
+ * and so are not refused then.
  */
 #include "config.h"
 
@@ -70,8 +70,8 @@ enum { FENCE_TTL_MS = 7 * 24 * 3600 * 1000, FENCE_TTL_LEASES = 10 };
 
 /*
  * Leaves the next fence in `fence`, and in `new` whether there was no counter. Lua's numbers are
- * doubles: beyond 2^53 adding one does nothing. Below it Redis writes all digits of one, as an
- * argument (%.17g) and in a reply, so it need not be made a string.
+ * doubles: beyond 2^53 adding one does nothing, and %.0f is what prints all digits of one. (Servers
+ * from 7.2 on would write some of them with an exponent if they were given the number itself.)
  * KEYS[3]: the counter.
  */
 #define LUA_NEXT_FENCE(floor)                                                                      \
@@ -90,9 +90,9 @@ enum { FENCE_TTL_MS = 7 * 24 * 3600 * 1000, FENCE_TTL_LEASES = 10 };
 /* With a negative ttl only if there was a counter before. */
 #define LUA_SET_FENCE(ttl)                                                                         \
 	"if fence ~= 0 and string.byte(" ttl ") ~= 45 then\n"                                      \
-	"  redis.call('SET', KEYS[3], fence, 'PX', " ttl ")\n"                                     \
+	"  redis.call('SET', KEYS[3], string.format('%.0f', fence), 'PX', " ttl ")\n"               \
 	"elseif fence ~= 0 and new == 0 then\n"                                                    \
-	"  redis.call('SET', KEYS[3], fence, 'PX', string.sub(" ttl ", 2))\n"                      \
+	"  redis.call('SET', KEYS[3], string.format('%.0f', fence), 'PX', string.sub(" ttl ", 2))\n" \
 	"end\n"
 
 /* Says something, and leaves the number of receivers in `got`. An ACL may refuse it. */

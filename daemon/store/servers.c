@@ -74,7 +74,8 @@ static bool check_one(const struct store_settings *settings, char *word, struct 
 	if (url->scheme == URL_REDIS || url->scheme == URL_UNIX)
 		return true;
 	snprintf(why, size,
-		 "'%s' cannot be one of several: expected redis://, rediss:// and unix:// urls of independent "
+		 "'%s' cannot be one of several: expected redis://, rediss:// and unix:// urls of "
+		 "independent "
 		 "servers",
 		 url->name);
 	url_deinit(url);
