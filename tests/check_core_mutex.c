@@ -939,6 +939,22 @@ START_TEST(a_broken_lock_is_lost)
 	}
 END_TEST
 
+START_TEST(a_break_that_found_nothing_ends_no_lock_without_a_look)
+	{
+		world_begin();
+		hold(&ra, &a);
+		rb = (struct request){0};
+		world_ask(&rb, mutex_break);
+		world_reply(STORE_BREAK, STORE_GONE);
+		OUTCOME(rb, OUTCOME_UNLOCK_FAIL);
+		world_pass_ms(0);
+		world_reply(STORE_CHECK, STORE_OK);
+		ck_assert_uint_eq(a.n_lost, 0);
+		let_go(ra.string);
+		world_end();
+	}
+END_TEST
+
 START_TEST(a_client_that_half_closes_at_once_is_served_if_it_is_free)
 	{
 		world_begin();
@@ -1101,6 +1117,7 @@ static Suite *mutex_suite(void)
 	CASE("the rest");
 	tcase_add_test(tc, exists_is_answered_from_here_or_by_one_shared_look);
 	tcase_add_test(tc, a_broken_lock_is_lost);
+	tcase_add_test(tc, a_break_that_found_nothing_ends_no_lock_without_a_look);
 	tcase_add_test(tc, a_client_that_half_closes_at_once_is_served_if_it_is_free);
 	tcase_add_test(tc, a_stop_tells_holders_and_leaves_the_key_for_a_moment);
 	tcase_add_test(tc, a_changed_key_takes_effect_at_the_next_release);

@@ -346,7 +346,10 @@ static void break_done(struct errand *errand)
 		 * What is held now was granted by an answer that came before this one, so its
 		 * command was carried out before this one too: it is what was broken.
 		 */
-		if (same_place && mutex->state == MUTEX_HELD) {
+		if (same_place && mutex->state == MUTEX_HELD && errand->op.status == STORE_GONE) {
+			/* Nothing was broken, but of several servers some may have had it: look. */
+			mutex_check_now(mutex);
+		} else if (same_place && mutex->state == MUTEX_HELD) {
 			mutex_lose(mutex, LOST_BROKEN);
 		} else if (same_place && mutex->state == MUTEX_LINGERING) {
 			mutex_drop_value(mutex, true);
