@@ -58,7 +58,8 @@ for command in $commands; do
 	done
 done
 # What getopt_long() knows, in case a help does not tell of it.
-for option in $(sed -n 's/^.*{"\([a-z-]*\)", [a-z]*_argument.*/\1/p' "$srcdir"/client/*.[ch] | sort -u); do
+known=$(sed -n 's/^.*{"\([a-z-]*\)", [a-z]*_argument.*/\1/p' "$srcdir"/client/*.[ch] | sort -u)
+for option in $known; do
 	has_entry client/redmutex.1 "(Fl|,) -$option" "the option --$option"
 done
 

@@ -31,7 +31,9 @@ static void *check(void *p)
  */
 void *xcalloc(size_t n, size_t size)
 {
-	if (size > SMALL_MAX || n > SMALL_MAX / (size ? size : 1))
+	if (n == 0 || size == 0)
+		n = size = 1; /* nothing is asked for, but never NULL is promised */
+	if (size > SMALL_MAX || n > SMALL_MAX / size)
 		return check(calloc(n, size));
 	return memset(check(reallocarray(NULL, n, size)), 0, n * size);
 }
