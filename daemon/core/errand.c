@@ -34,6 +34,7 @@ static struct errand *errand_new(struct mutex *mutex, enum errand_kind kind, enu
 	errand->place = place_ref(mutex->place);
 	errand->op.verb = verb;
 	errand->op.key = &errand->place->key;
+	errand->op.unannounced = !mutex->section->settings.announce;
 	errand->op.done = errand_op_done;
 	TAILQ_INIT(&errand->asks);
 	timer_init(&errand->timer, errand_timer_fired);

@@ -982,7 +982,11 @@ void mutex_start_release(struct mutex *mutex, struct ask *ask)
 		mutex->release_repeated = false;
 	mutex->generation++;
 	mutex->settling = false;
-	mutex->op = (struct store_op){.verb = STORE_RELEASE, .ttl_ms = mutex->ttl_ms};
+	mutex->op = (struct store_op){
+		.verb = STORE_RELEASE,
+		.ttl_ms = mutex->ttl_ms,
+		.unannounced = !mutex->section->settings.announce,
+	};
 	strcpy(mutex->op.value, mutex->value);
 	mutex_set_state(mutex, MUTEX_RELEASING);
 	if (CORE_FAULT(release_answered_early))

@@ -109,6 +109,7 @@ static void upkeep_start(struct mutex *mutex, int64_t now_us)
 		.verb = extend ? STORE_EXTEND : STORE_CHECK,
 		.key = &mutex->place->key,
 		.ttl_ms = ttl_us / MS_US,
+		.unannounced = !mutex->section->settings.announce,
 		.done = mutex_upkeep_done,
 	};
 	strcpy(mutex->upkeep.value, mutex->value);

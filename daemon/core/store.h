@@ -102,6 +102,7 @@ struct store_op {
 	int64_t fence_floor;  /* the fence answered is larger than this; RAISE: at least this */
 	bool proposed;	      /* fenced: where no counter stands leave none, RAISE will; quorums' */
 	const char *announce; /* ACQUIRE, REPLACE: put this beside the lock; or NULL */
+	bool unannounced;     /* RELEASE, EXTEND: nothing was put beside it, so let that be */
 	store_done_fn *done;
 
 	/* The store's while it has the op: the asker may look at `written`, and at nothing else. */

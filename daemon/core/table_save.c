@@ -498,6 +498,7 @@ static bool load_main_command(struct load *load)
 		.want = flag(load, "op_want"),
 		.fence_floor = get(load, "op_fence_floor", FENCE_MAX),
 		.announce = verb == STORE_RELEASE ? NULL : mutex->announce,
+		.unannounced = !mutex->section->settings.announce,
 	};
 	if (mutex->op.ttl_ms == 0)
 		return refuse(load, "its command has no ttl");

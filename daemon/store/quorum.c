@@ -1127,6 +1127,7 @@ static void quorum_submit(struct store *store, struct store_op *op)
 			.want = op->want,
 			.fence_floor = op->fence_floor,
 			.announce = round->announce,
+			.unannounced = op->unannounced,
 		};
 		strcpy(part->op.value, op->value);
 		strcpy(part->op.next, op->next);

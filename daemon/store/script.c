@@ -14,8 +14,9 @@
  *	plain acquire	SET of K, without a script
  *	replace		GET and SET of K; with fences TIME, GET and SET of {K}:fence; when announced
  *			SET of {K}:holder; PUBSUB NUMSUB of {K}:free
- *	release		GET of K, DEL of K and {K}:holder, PUBLISH to {K}:free
- *	extend		GET and PEXPIRE of K, PEXPIRE of {K}:holder, PUBSUB NUMSUB of {K}:free
+ *	release		GET and DEL of K, when announced DEL of {K}:holder, PUBLISH to {K}:free
+ *	extend		GET and PEXPIRE of K, when announced PEXPIRE of {K}:holder, PUBSUB NUMSUB of
+ *			{K}:free
  *	check		GET of K, without a script
  *	look		GET and PTTL of K, GET of {K}:holder, PUBLISH to {K}:free
  *	break		DEL of K and {K}:holder, PUBLISH to {K}:free
@@ -39,10 +40,10 @@
  * The scripts answer an array whose first member is how it went: 0 done, 1 another value stands
  * there, 2 nothing stands there. Those that are called for nearly every lock answer a bare number
  * when they are done, which costs both sides less: acquire the fence, or 0 (negative if there was
- * no counter), release and extend the number of listeners. Whatever may fail stands before the
- * first write, so that an error means that nothing was changed; the first write is the one to the
- * lock, which a server that is out of memory refuses. The others to follow are of the same kind,
- * and so are not refused then.
+ * no counter), release, extend and a replace without fences the number of listeners. Whatever may
+ *fail stands before the first write, so that an error means that nothing was changed; the first
+ *write is the one to the lock, which a server that is out of memory refuses. The others to follow
+ *are of the same kind, and so are not refused then.
  */
 #include "config.h"
 
@@ -69,43 +70,25 @@ enum { FENCE_TTL_MS = 7 * 24 * 3600 * 1000, FENCE_TTL_LEASES = 10 };
 /* clang-format off */
 
 /*
- * Leaves the next fence in `fence`, and in `new` whether there was no counter. Lua's numbers are
- * doubles: beyond 2^53 adding one does nothing, and %.0f is what prints all digits of one. (Servers
- * from 7.2 on would write some of them with an exponent if they were given the number itself.)
- * KEYS[3]: the counter.
+ * Leaves the counter in `last`, or false, and the next fence in `fence`. Lua's numbers are doubles:
+ * beyond 2^53 adding one does nothing, and %.0f is what prints all digits of one. (Servers from 7.2
+ * on would write some of them with an exponent if they were given the number itself.)
+ * KEYS[2]: the counter.
  */
 #define LUA_NEXT_FENCE(floor)                                                                      \
-	"local fence, new = 0, 0\n"                                                                \
-	"if " floor " ~= '' then\n"                                                                \
-	"  local now = redis.call('TIME')\n"                                                       \
-	"  local last = redis.call('GET', KEYS[3])\n"                                              \
-	"  if not last then last, new = 0, 1 end\n"                                                \
-	"  last = tonumber(last) or 0\n"                                                           \
-	"  fence = math.max(last + 1, now[1] * 1000000 + now[2], " floor " + 1)\n"                 \
-	"  if fence >= 9007199254740992 then\n"                                                    \
-	"    return redis.error_reply('FENCE the counter ' .. KEYS[3] .. ' is out of range')\n"    \
-	"  end\n"                                                                                  \
+	"local now, last = redis.call('TIME'), redis.call('GET', KEYS[2])\n"                       \
+	"local fence = math.max((tonumber(last) or 0) + 1,\n"                                      \
+	"    now[1] * 1000000 + now[2], " floor " + 1)\n"                                          \
+	"if fence >= 9007199254740992 then\n"                                                      \
+	"  return redis.error_reply('FENCE the counter ' .. KEYS[2] .. ' is out of range')\n"      \
 	"end\n"
 
 /* With a negative ttl only if there was a counter before. */
 #define LUA_SET_FENCE(ttl)                                                                         \
-	"if fence ~= 0 and string.byte(" ttl ") ~= 45 then\n"                                      \
-	"  redis.call('SET', KEYS[3], string.format('%.0f', fence), 'PX', " ttl ")\n"               \
-	"elseif fence ~= 0 and new == 0 then\n"                                                    \
-	"  redis.call('SET', KEYS[3], string.format('%.0f', fence), 'PX', string.sub(" ttl ", 2))\n" \
-	"end\n"
-
-/* Says something, and leaves the number of receivers in `got`. An ACL may refuse it. */
-#define LUA_PUBLISH(channel, word, id)                                                             \
-	"local got = redis.pcall('PUBLISH', " channel ", '" word " ' .. " id ")\n"                 \
-	"if type(got) ~= 'number' then got = -1 end\n"
-
-/* The same, if it is to be said. */
-#define LUA_WANT(channel, id)                                                                      \
-	"local got = -1\n"                                                                         \
-	"if " channel " ~= '' then\n"                                                              \
-	"  got = redis.pcall('PUBLISH', " channel ", 'want ' .. " id ")\n"                         \
-	"  if type(got) ~= 'number' then got = -1 end\n"                                           \
+	"if string.byte(" ttl ") ~= 45 then\n"                                                     \
+	"  redis.call('SET', KEYS[2], string.format('%.0f', fence), 'PX', " ttl ")\n"              \
+	"elseif last then\n"                                                                       \
+	"  redis.call('SET', KEYS[2], string.format('%.0f', fence), 'PX', string.sub(" ttl ", 2))\n" \
 	"end\n"
 
 /* Leaves the number of subscribers in `others`. */
@@ -118,60 +101,98 @@ enum { FENCE_TTL_MS = 7 * 24 * 3600 * 1000, FENCE_TTL_LEASES = 10 };
  */
 #define LUA_MARK(value) "redis.sha1hex(" value ") .. ' '"
 
-static const char *const scripts[N_SCRIPTS] = {
-	/* ARGV: value, ttl, floor or '', the counter's ttl, announcement or '', channel or '', id */
-	[SCRIPT_ACQUIRE] =
-		LUA_NEXT_FENCE("ARGV[3]")
-		"if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then\n"
-		"  local there = redis.call('GET', KEYS[1])\n"
-		"  if there ~= ARGV[1] then\n"
-		LUA_WANT("ARGV[6]", "ARGV[7]")
-		"    return {1, redis.call('PTTL', KEYS[1]), got, string.sub(there, 1, 8), fence, new}\n"
-		"  end\n"
-		"  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n"
-		"end\n"
-		LUA_SET_FENCE("ARGV[4]")
-		"if ARGV[5] ~= '' then\n"
-		"  redis.call('SET', KEYS[2], " LUA_MARK("ARGV[1]") " .. ARGV[5], 'PX', ARGV[2])\n"
-		"end\n"
-		"return new == 1 and -fence or fence\n",
+#define LUA_ANNOUNCE(key, value, ttl, text)                                                        \
+	"if " key " then\n"                                                                        \
+	"  redis.call('SET', " key ", " LUA_MARK(value) " .. " text ", 'PX', " ttl ")\n"           \
+	"end\n"
 
-	/* ARGV: value, next, ttl, floor or '', the counter's ttl, announcement or '', channel */
+/* A message may be refused by an ACL, when it reached -1. Leaves that number in `got`. */
+#define LUA_PUBLISH(channel, message)                                                              \
+	"local got = redis.pcall('PUBLISH', " channel ", " message ")\n"                           \
+	"if type(got) ~= 'number' then got = -1 end\n"
+
+/* The same, if there is a channel to say it on. */
+#define LUA_WANT(channel, message)                                                                 \
+	"local got = -1\n"                                                                         \
+	"if " channel " then\n"                                                                    \
+	"  got = redis.pcall('PUBLISH', " channel ", " message ")\n"                               \
+	"  if type(got) ~= 'number' then got = -1 end\n"                                           \
+	"end\n"
+
+/* `more`: what to answer beside the usual to who finds it held. */
+#define LUA_SET_NX(channel, message, more)                                                         \
+	"if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then\n"                   \
+	"  local there = redis.call('GET', KEYS[1])\n"                                             \
+	"  if there ~= ARGV[1] then\n"                                                             \
+	LUA_WANT(channel, message)                                                                 \
+	"    return {1, redis.call('PTTL', KEYS[1]), got, string.sub(there, 1, 8)" more "}\n"      \
+	"  end\n"                                                                                  \
+	"  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n"                                   \
+	"end\n"
+
+static const char *const scripts[N_SCRIPTS] = {
+	/* KEYS: the lock [, holder]. ARGV: value, ttl [, announcement [, channel, message]] */
+	[SCRIPT_ACQUIRE] =
+		LUA_SET_NX("ARGV[4]", "ARGV[5]", "")
+		LUA_ANNOUNCE("KEYS[2]", "ARGV[1]", "ARGV[2]", "ARGV[3]")
+		"return 0\n",
+
+	/*
+	 * KEYS: the lock, the counter [, holder].
+	 * ARGV: value, ttl, floor, the counter's ttl [, announcement [, channel, message]]
+	 */
+	[SCRIPT_ACQUIRE_FENCED] =
+		LUA_NEXT_FENCE("ARGV[3]")
+		LUA_SET_NX("ARGV[6]", "ARGV[7]", ", fence, last and 0 or 1")
+		LUA_SET_FENCE("ARGV[4]")
+		LUA_ANNOUNCE("KEYS[3]", "ARGV[1]", "ARGV[2]", "ARGV[5]")
+		"return last and fence or -fence\n",
+
+	/* KEYS: the lock [, holder]. ARGV: value, next, ttl, channel [, announcement] */
 	[SCRIPT_REPLACE] =
-		LUA_NEXT_FENCE("ARGV[4]")
+		"local there = redis.call('GET', KEYS[1])\n"
+		"if not there then return {2} end\n"
+		"if there ~= ARGV[1] and there ~= ARGV[2] then return {1} end\n"
+		"redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])\n"
+		LUA_ANNOUNCE("KEYS[2]", "ARGV[2]", "ARGV[3]", "ARGV[5]")
+		LUA_OTHERS("ARGV[4]")
+		"return others\n",
+
+	/*
+	 * KEYS: the lock, the counter [, holder].
+	 * ARGV: value, next, ttl, channel, floor, the counter's ttl [, announcement]
+	 */
+	[SCRIPT_REPLACE_FENCED] =
+		LUA_NEXT_FENCE("ARGV[5]")
+		"local new = last and 0 or 1\n"
 		"local there = redis.call('GET', KEYS[1])\n"
 		"if not there then return {2, fence, -1, new} end\n"
 		"if there ~= ARGV[1] and there ~= ARGV[2] then return {1, fence, -1, new} end\n"
 		"redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])\n"
-		LUA_SET_FENCE("ARGV[5]")
-		"if ARGV[6] ~= '' then\n"
-		"  redis.call('SET', KEYS[2], " LUA_MARK("ARGV[2]") " .. ARGV[6], 'PX', ARGV[3])\n"
-		"end\n"
-		LUA_OTHERS("ARGV[7]")
+		LUA_SET_FENCE("ARGV[6]")
+		LUA_ANNOUNCE("KEYS[3]", "ARGV[2]", "ARGV[3]", "ARGV[7]")
+		LUA_OTHERS("ARGV[4]")
 		"return {0, fence, others, new}\n",
 
-	/* ARGV: value, channel, id */
+	/* KEYS: the lock [, holder]. ARGV: value, channel, message */
 	[SCRIPT_RELEASE] =
 		"local there = redis.call('GET', KEYS[1])\n"
-		"if not there then return {2} end\n"
-		"if there ~= ARGV[1] then return {1} end\n"
-		"if type(redis.pcall('DEL', KEYS[1], KEYS[2])) ~= 'number' then\n"
-		"  redis.call('DEL', KEYS[1])\n"
-		"end\n"
-		LUA_PUBLISH("ARGV[2]", "free", "ARGV[3]")
+		"if there ~= ARGV[1] then return {there and 1 or 2} end\n"
+		"redis.call('DEL', KEYS[1])\n"
+		"if KEYS[2] then redis.pcall('DEL', KEYS[2]) end\n"
+		LUA_PUBLISH("ARGV[2]", "ARGV[3]")
 		"return got\n",
 
-	/* ARGV: value, ttl, channel */
+	/* KEYS: the lock [, holder]. ARGV: value, ttl, channel */
 	[SCRIPT_EXTEND] =
 		"local there = redis.call('GET', KEYS[1])\n"
-		"if not there then return {2} end\n"
-		"if there ~= ARGV[1] then return {1} end\n"
+		"if there ~= ARGV[1] then return {there and 1 or 2} end\n"
 		"redis.call('PEXPIRE', KEYS[1], ARGV[2])\n"
-		"redis.pcall('PEXPIRE', KEYS[2], ARGV[2])\n"
+		"if KEYS[2] then redis.pcall('PEXPIRE', KEYS[2], ARGV[2]) end\n"
 		LUA_OTHERS("ARGV[3]")
 		"return others\n",
 
-	/* ARGV: channel or '', id */
+	/* KEYS: the lock, holder. ARGV: [channel, message] */
 	[SCRIPT_LOOK] =
 		"local there = redis.call('GET', KEYS[1])\n"
 		"if not there then return {2} end\n"
@@ -181,11 +202,11 @@ static const char *const scripts[N_SCRIPTS] = {
 		LUA_WANT("ARGV[1]", "ARGV[2]")
 		"return {1, redis.call('PTTL', KEYS[1]), got, string.sub(text, #mark + 1)}\n",
 
-	/* ARGV: channel, id */
+	/* KEYS: the lock, holder. ARGV: channel, message */
 	[SCRIPT_BREAK] =
 		"if redis.call('DEL', KEYS[1]) == 0 then return {2} end\n"
 		"redis.pcall('DEL', KEYS[2])\n"
-		LUA_PUBLISH("ARGV[1]", "free", "ARGV[2]")
+		LUA_PUBLISH("ARGV[1]", "ARGV[2]")
 		"return {0}\n",
 
 	/* KEYS: the counter alone. ARGV: floor, the counter's ttl */
@@ -206,51 +227,62 @@ void script_write_load(struct resp *out, enum script_id id)
 	resp_text(out, scripts[id]);
 }
 
-/* Gives a script that was called with one key the companions too, which are arguments then. */
-static const char alone_prelude[] =
-	"local KEYS = {KEYS[1], table.remove(ARGV, 1), table.remove(ARGV, 1)}\n";
+/* A script, and the keys that it is called with. */
+struct script_call {
+	enum script_id id;
+	size_t n_keys;
+	const char *keys[3];
+};
 
-static void script_write_alone(struct resp *out, const struct store_op *op, enum script_id id,
-			       size_t n_args)
+static struct script_call script_call(enum script_id id, const char *key)
 {
-	char *text = xasprintf("%s%s", alone_prelude, scripts[id]);
+	return (struct script_call){.id = id, .n_keys = 1, .keys = {key}};
+}
 
-	resp_command(out, 6 + n_args);
+static void script_call_add_key(struct script_call *call, const char *key)
+{
+	call->keys[call->n_keys++] = key;
+}
+
+/* Calls a script with one key; the companions are arguments, which it is told to take for keys. */
+static void script_write_alone(struct resp *out, const struct script_call *call, size_t n_args)
+{
+	static const char take[] = ", table.remove(ARGV, 1)";
+	const size_t n_more = call->n_keys - 1;
+	char *text = xasprintf("local KEYS = {KEYS[1]%s%s}\n%s", n_more > 0 ? take : "",
+			       n_more > 1 ? take : "", scripts[call->id]);
+
+	resp_command(out, 3 + call->n_keys + n_args);
 	resp_text(out, "EVAL");
 	resp_text(out, text);
 	resp_integer(out, 1);
-	resp_text(out, op->key->key);
-	resp_text(out, op->key->holder);
-	resp_text(out, op->key->fence);
+	for (size_t i = 0; i < call->n_keys; i++)
+		resp_text(out, call->keys[i]);
 	free(text);
 }
 
-/* EVALSHA or EVAL with the lock's keys; n_args more words follow. */
-static void script_write_call(struct resp *out, const struct store_op *op, enum script_id id,
+/* EVALSHA or EVAL; n_args more words follow. */
+static void script_write_call(struct resp *out, const struct script_call *call,
 			      const struct script_names *names, enum script_form form,
-			      size_t n_keys, size_t n_args)
+			      size_t n_args)
 {
-	bool whole = form != SCRIPT_SHORT || !*names->sha[id];
+	const char *sha = names->sha[call->id];
 
-	if (form == SCRIPT_ALONE && id != SCRIPT_RAISE) {
-		script_write_alone(out, op, id, n_args);
+	if (form == SCRIPT_ALONE) {
+		script_write_alone(out, call, n_args);
 		return;
 	}
-	resp_command(out, 3 + n_keys + n_args);
-	resp_text(out, whole ? "EVAL" : "EVALSHA");
-	if (whole)
-		resp_text(out, scripts[id]);
-	else
-		resp_bytes(out, names->sha[id], SCRIPT_SHA_LEN);
-	resp_integer(out, (int64_t)n_keys);
-	if (id == SCRIPT_RAISE) {
-		resp_text(out, op->key->fence);
-		return;
+	resp_command(out, 3 + call->n_keys + n_args);
+	if (form == SCRIPT_SHORT && *sha) {
+		resp_text(out, "EVALSHA");
+		resp_bytes(out, sha, SCRIPT_SHA_LEN);
+	} else {
+		resp_text(out, "EVAL");
+		resp_text(out, scripts[call->id]);
 	}
-	resp_text(out, op->key->key);
-	resp_text(out, op->key->holder);
-	if (n_keys > 2)
-		resp_text(out, op->key->fence);
+	resp_integer(out, (int64_t)call->n_keys);
+	for (size_t i = 0; i < call->n_keys; i++)
+		resp_text(out, call->keys[i]);
 }
 
 static int64_t script_fence_ttl_ms(const struct store_op *op)
@@ -260,57 +292,113 @@ static int64_t script_fence_ttl_ms(const struct store_op *op)
 	return leases_ms > FENCE_TTL_MS ? leases_ms : FENCE_TTL_MS;
 }
 
-/* The last arguments of acquire and replace but one or two. */
-static void script_write_grant(struct resp *out, const struct store_op *op)
+static void script_write_fence(struct resp *out, const struct store_op *op)
 {
-	resp_integer(out, op->ttl_ms);
-	if (op->fenced)
-		resp_integer(out, op->fence_floor);
-	else
-		resp_text(out, "");
+	if (!op->fenced)
+		return;
+	resp_integer(out, op->fence_floor);
 	resp_integer(out, op->proposed ? -script_fence_ttl_ms(op) : script_fence_ttl_ms(op));
-	resp_text(out, op->announce ? op->announce : "");
+}
+
+/* Two words: a channel, and what to say on it. */
+static void script_write_message(struct resp *out, const struct store_op *op, const char *word,
+				 const char *daemon_id)
+{
+	char message[64];
+	size_t word_len = strlen(word), id_len = strlen(daemon_id);
+
+	assert(word_len + 1 + id_len <= sizeof(message));
+	memcpy(message, word, word_len);
+	message[word_len] = ' ';
+	memcpy(message + word_len + 1, daemon_id, id_len);
+	resp_text(out, op->key->channel);
+	resp_bytes(out, message, word_len + 1 + id_len);
+}
+
+/* The bare SET NX PX. */
+static void script_write_plain(struct resp *out, const struct store_op *op)
+{
+	resp_command(out, 6);
+	resp_text(out, "SET");
+	resp_text(out, op->key->key);
+	resp_text(out, op->value);
+	resp_text(out, "NX");
+	resp_text(out, "PX");
+	resp_integer(out, op->ttl_ms);
+}
+
+static void script_write_acquire(struct resp *out, const struct store_op *op,
+				 const struct script_names *names, const char *daemon_id,
+				 enum script_form form)
+{
+	struct script_call call =
+		script_call(op->fenced ? SCRIPT_ACQUIRE_FENCED : SCRIPT_ACQUIRE, op->key->key);
+	size_t n_more = op->want ? 3 : op->announce ? 1 : 0;
+
+	if (op->fenced)
+		script_call_add_key(&call, op->key->fence);
+	if (op->announce)
+		script_call_add_key(&call, op->key->holder);
+	script_write_call(out, &call, names, form, 2 + (op->fenced ? 2 : 0) + n_more);
+	resp_text(out, op->value);
+	resp_integer(out, op->ttl_ms);
+	script_write_fence(out, op);
+	if (n_more > 0)
+		resp_text(out, op->announce ? op->announce : "");
+	if (op->want)
+		script_write_message(out, op, "want", daemon_id);
+}
+
+static void script_write_replace(struct resp *out, const struct store_op *op,
+				 const struct script_names *names, enum script_form form)
+{
+	struct script_call call =
+		script_call(op->fenced ? SCRIPT_REPLACE_FENCED : SCRIPT_REPLACE, op->key->key);
+
+	if (op->fenced)
+		script_call_add_key(&call, op->key->fence);
+	if (op->announce)
+		script_call_add_key(&call, op->key->holder);
+	script_write_call(out, &call, names, form,
+			  4 + (op->fenced ? 2 : 0) + (op->announce ? 1 : 0));
+	resp_text(out, op->value);
+	resp_text(out, op->next);
+	resp_integer(out, op->ttl_ms);
+	resp_text(out, op->key->channel);
+	script_write_fence(out, op);
+	if (op->announce)
+		resp_text(out, op->announce);
 }
 
 void script_write(struct resp *out, const struct store_op *op, const struct script_names *names,
 		  const char *daemon_id, enum script_form form)
 {
 	const struct store_key *key = op->key;
-	size_t n_keys = op->fenced ? 3 : 2;
+	struct script_call call;
 
 	switch (op->verb) {
 	case STORE_ACQUIRE:
-		if (op->plain) {
-			resp_command(out, 6);
-			resp_text(out, "SET");
-			resp_text(out, key->key);
-			resp_text(out, op->value);
-			resp_text(out, "NX");
-			resp_text(out, "PX");
-			resp_integer(out, op->ttl_ms);
-			break;
-		}
-		script_write_call(out, op, SCRIPT_ACQUIRE, names, form, n_keys, 7);
-		resp_text(out, op->value);
-		script_write_grant(out, op);
-		resp_text(out, op->want ? key->channel : "");
-		resp_text(out, daemon_id);
+		if (op->plain)
+			script_write_plain(out, op);
+		else
+			script_write_acquire(out, op, names, daemon_id, form);
 		break;
 	case STORE_REPLACE:
-		script_write_call(out, op, SCRIPT_REPLACE, names, form, n_keys, 7);
-		resp_text(out, op->value);
-		resp_text(out, op->next);
-		script_write_grant(out, op);
-		resp_text(out, key->channel);
+		script_write_replace(out, op, names, form);
 		break;
 	case STORE_RELEASE:
-		script_write_call(out, op, SCRIPT_RELEASE, names, form, 2, 3);
+		call = script_call(SCRIPT_RELEASE, key->key);
+		if (!op->unannounced)
+			script_call_add_key(&call, key->holder);
+		script_write_call(out, &call, names, form, 3);
 		resp_text(out, op->value);
-		resp_text(out, key->channel);
-		resp_text(out, daemon_id);
+		script_write_message(out, op, "free", daemon_id);
 		break;
 	case STORE_EXTEND:
-		script_write_call(out, op, SCRIPT_EXTEND, names, form, 2, 3);
+		call = script_call(SCRIPT_EXTEND, key->key);
+		if (!op->unannounced)
+			script_call_add_key(&call, key->holder);
+		script_write_call(out, &call, names, form, 3);
 		resp_text(out, op->value);
 		resp_integer(out, op->ttl_ms);
 		resp_text(out, key->channel);
@@ -321,17 +409,21 @@ void script_write(struct resp *out, const struct store_op *op, const struct scri
 		resp_text(out, key->key);
 		break;
 	case STORE_LOOK:
-		script_write_call(out, op, SCRIPT_LOOK, names, form, 2, 2);
-		resp_text(out, op->want ? key->channel : "");
-		resp_text(out, daemon_id);
+		call = script_call(SCRIPT_LOOK, key->key);
+		script_call_add_key(&call, key->holder);
+		script_write_call(out, &call, names, form, op->want ? 2 : 0);
+		if (op->want)
+			script_write_message(out, op, "want", daemon_id);
 		break;
 	case STORE_BREAK:
-		script_write_call(out, op, SCRIPT_BREAK, names, form, 2, 2);
-		resp_text(out, key->channel);
-		resp_text(out, daemon_id);
+		call = script_call(SCRIPT_BREAK, key->key);
+		script_call_add_key(&call, key->holder);
+		script_write_call(out, &call, names, form, 2);
+		script_write_message(out, op, "free", daemon_id);
 		break;
 	case STORE_RAISE:
-		script_write_call(out, op, SCRIPT_RAISE, names, form, 1, 2);
+		call = script_call(SCRIPT_RAISE, key->fence);
+		script_write_call(out, &call, names, form, 2);
 		resp_integer(out, op->fence_floor);
 		resp_integer(out, FENCE_TTL_MS);
 		break;
@@ -355,7 +447,11 @@ void script_write_take_back(struct resp *out, const struct store_op *op,
 			    const struct script_names *names, const char *daemon_id,
 			    enum script_form form)
 {
-	struct store_op release = {.verb = STORE_RELEASE, .key = op->key};
+	struct store_op release = {
+		.verb = STORE_RELEASE,
+		.key = op->key,
+		.unannounced = !op->announce,
+	};
 
 	strcpy(release.value, op->verb == STORE_REPLACE ? op->next : op->value);
 	script_write(out, &release, names, daemon_id, form);
@@ -441,6 +537,9 @@ static bool script_read_number(struct store_op *op, int64_t number)
 		op->fence_is_new = number < 0;
 		op->fence = number < 0 ? -number : number;
 		return op->fenced == (number != 0);
+	case STORE_REPLACE:
+		op->contenders = number;
+		return number >= -1 && !op->fenced;
 	case STORE_RELEASE:
 	case STORE_EXTEND:
 		op->contenders = number;
