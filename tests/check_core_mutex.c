@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -1031,6 +1032,7 @@ END_TEST
 START_TEST(members_of_a_family_end_when_nobody_needs_them)
 	{
 		struct section *sections[3];
+		struct table_cursor cursor;
 		struct mutex *mutex;
 
 		world_begin();
@@ -1045,8 +1047,41 @@ START_TEST(members_of_a_family_end_when_nobody_needs_them)
 		ck_assert_str_eq(mutex_key(table_find(table, "x", 1))->key, "any:x:x");
 		ck_assert_str_eq(mutex_key(table_find(table, "order-7", 7))->key, "seven");
 		table_deliver(table);
+		/* Whoever goes through them does not meet those that are only kept for later. */
+		table_cursor_open(table, &cursor);
+		ck_assert_str_eq(mutex_name(table_cursor_next(&cursor)), "order-7");
+		ck_assert_ptr_null(table_cursor_next(&cursor));
+		table_cursor_close(&cursor);
+		/* Many others push it out. */
+		for (unsigned i = 0; i < 1000; i++) {
+			char name[16];
+
+			snprintf(name, sizeof(name), "other-%u", i);
+			table_find(table, name, strlen(name));
+			table_deliver(table);
+		}
 		ck_assert_ptr_null(table_peek(table, "order-12", 8));
+		ck_assert_ptr_null(table_peek(table, "other-500", 9));
 		ck_assert_ptr_nonnull(table_peek(table, "order-7", 7));
+		world_end();
+	}
+END_TEST
+
+START_TEST(a_member_that_no_section_covers_any_more_ends_at_once)
+	{
+		struct section *sections[2];
+
+		world_begin();
+		sections[0] = world_section("order-*", "orders:{name}", &world_settings);
+		sections[1] = world_section("order-7", "seven", &world_settings);
+		table_configure(table, sections, 2);
+		table_find(table, "order-12", 8);
+		table_deliver(table);
+		sections[0] = world_section("order-7", "seven", &world_settings);
+		table_configure(table, sections, 1);
+		table_deliver(table);
+		ck_assert_ptr_null(table_peek(table, "order-12", 8));
+		ck_assert_ptr_null(table_find(table, "order-12", 8));
 		world_end();
 	}
 END_TEST
@@ -1123,6 +1158,7 @@ static Suite *mutex_suite(void)
 	tcase_add_test(tc, a_changed_key_takes_effect_at_the_next_release);
 	tcase_add_test(tc, a_removed_mutex_ends_at_its_release);
 	tcase_add_test(tc, members_of_a_family_end_when_nobody_needs_them);
+	tcase_add_test(tc, a_member_that_no_section_covers_any_more_ends_at_once);
 	return suite;
 }
 

@@ -53,7 +53,7 @@ struct mutex {
 	UT_hash_handle hh;
 	TAILQ_ENTRY(mutex) entry;      /* in table->mutexes */
 	TAILQ_ENTRY(mutex) idle_entry; /* in table->idle, if is_idle */
-	bool is_idle;
+	bool is_idle;		       /* it was, at least, when it was put there */
 
 	enum mutex_state state;
 	struct ask_list waiters; /* ACQUIREs, in the order of arrival */
@@ -165,12 +165,17 @@ struct table {
 	struct table_env env;
 	struct timers timers;
 	struct mutex *by_name; /* uthash */
-	struct mutex_list mutexes, idle;
+	struct mutex_list mutexes;
+	struct mutex_list idle; /* the one that has been so for the longest first */
+	unsigned n_idle;
 	struct mutex_list spare; /* by `entry`; to be used again, members come and go */
 	unsigned n_spare;
 	struct cursor_list cursors;
-	struct section **sections;
+	struct section **sections; /* counted, in the order of the file */
 	size_t n_sections;
+	struct section *exact;	   /* of these, by name: uthash */
+	struct section **families; /* and the others */
+	size_t n_families;
 	struct ask_list answers;
 	struct holder nobody;
 	bool stopping;

@@ -15,6 +15,9 @@
 #include "util/glob.h"
 #include "util/histogram.h"
 
+/* So many members of families are kept that nobody uses, for those who use them again soon. */
+enum { IDLE_MAX = 256 };
+
 /* ------------------------------------------------------------------ counting */
 
 static void count(uint64_t *buckets, size_t n_buckets, uint64_t *sum, int64_t us)
@@ -104,6 +107,15 @@ static void deliver(struct ask *ask)
 
 static void forget(struct table *table, struct mutex *mutex);
 
+static void take_off_idle(struct table *table, struct mutex *mutex)
+{
+	if (!mutex->is_idle)
+		return;
+	TAILQ_REMOVE(&table->idle, mutex, idle_entry);
+	mutex->is_idle = false;
+	table->n_idle--;
+}
+
 bool table_deliver(struct table *table)
 {
 	struct ask *ask;
@@ -116,21 +128,25 @@ bool table_deliver(struct table *table)
 		any = true;
 	}
 	/* Nobody has a pointer to a mutex any more that nothing is open on. */
-	while ((mutex = TAILQ_FIRST(&table->idle))) {
-		TAILQ_REMOVE(&table->idle, mutex, idle_entry);
-		mutex->is_idle = false;
+	while ((mutex = TAILQ_FIRST(&table->idle)) &&
+	       (table->n_idle > IDLE_MAX || mutex->leaving)) {
+		take_off_idle(table, mutex);
 		if (mutex_is_idle(mutex))
 			forget(table, mutex);
 	}
 	return any;
 }
 
+/* Who is used again soon is found again; who left the configuration is not to be. */
 void table_note_idle(struct table *table, struct mutex *mutex)
 {
-	if (mutex->is_idle)
-		return;
+	take_off_idle(table, mutex);
 	mutex->is_idle = true;
-	TAILQ_INSERT_TAIL(&table->idle, mutex, idle_entry);
+	table->n_idle++;
+	if (mutex->leaving)
+		TAILQ_INSERT_HEAD(&table->idle, mutex, idle_entry);
+	else
+		TAILQ_INSERT_TAIL(&table->idle, mutex, idle_entry);
 }
 
 /* ------------------------------------------------------------------ names */
@@ -177,8 +193,7 @@ static void forget(struct table *table, struct mutex *mutex)
 	TAILQ_FOREACH (cursor, &table->cursors, entry)
 		if (cursor->next == mutex)
 			cursor->next = TAILQ_NEXT(mutex, entry);
-	if (mutex->is_idle)
-		TAILQ_REMOVE(&table->idle, mutex, idle_entry);
+	take_off_idle(table, mutex);
 	HASH_DELETE(hh, table->by_name, mutex);
 	TAILQ_REMOVE(&table->mutexes, mutex, entry);
 	mutex_free(mutex);
@@ -186,18 +201,16 @@ static void forget(struct table *table, struct mutex *mutex)
 
 struct section *table_section(struct table *table, const char *name, size_t len)
 {
-	struct section *best = NULL;
+	struct section *best = NULL, *section;
 
-	for (size_t i = 0; i < table->n_sections; i++) {
-		struct section *section = table->sections[i];
-
-		if (!section->family) {
-			if (strlen(section->name) == len && memcmp(section->name, name, len) == 0)
-				return section;
-		} else if ((!best || section->specificity > best->specificity) &&
-			   glob_matches(section->name, name, len)) {
+	HASH_FIND(hh, table->exact, name, len, section);
+	if (section)
+		return section;
+	for (size_t i = 0; i < table->n_families; i++) {
+		section = table->families[i];
+		if ((!best || section->specificity > best->specificity) &&
+		    glob_matches(section->name, name, len))
 			best = section;
-		}
 	}
 	return best;
 }
@@ -241,6 +254,10 @@ const struct section *table_section_at(const struct table *table, size_t index)
 
 static void take_sections(struct table *table, struct section **sections, size_t n_sections)
 {
+	HASH_CLEAR(hh, table->exact);
+	free(table->families);
+	table->n_families = 0;
+	table->families = xcalloc(n_sections + 1, sizeof(*table->families));
 	table->n_sections = n_sections;
 	table->sections = xcalloc(n_sections + 1, sizeof(*table->sections));
 	for (size_t i = 0; i < n_sections; i++) {
@@ -250,6 +267,11 @@ static void take_sections(struct table *table, struct section **sections, size_t
 		for (const char *p = section->name; *p; p++)
 			section->specificity += *p != '*';
 		table->sections[i] = section_ref(section);
+		if (section->family)
+			table->families[table->n_families++] = section;
+		else
+			HASH_ADD_KEYPTR(hh, table->exact, section->name, strlen(section->name),
+					section);
 	}
 }
 
@@ -573,6 +595,8 @@ void table_free(struct table *table)
 		forget(table, mutex);
 	}
 	mutex_free_spare(table);
+	HASH_CLEAR(hh, table->exact);
+	free(table->families);
 	drop_sections(table->sections, table->n_sections);
 	timers_deinit(&table->timers);
 	free(table);
@@ -589,10 +613,13 @@ void table_cursor_open(struct table *table, struct table_cursor *cursor)
 
 struct mutex *table_cursor_next(struct table_cursor *cursor)
 {
-	struct mutex *mutex = cursor->next;
+	struct mutex *mutex;
 
-	if (mutex)
-		cursor->next = TAILQ_NEXT(mutex, entry);
+	do {
+		mutex = cursor->next;
+		if (mutex)
+			cursor->next = TAILQ_NEXT(mutex, entry);
+	} while (mutex && mutex_is_idle(mutex));
 	return mutex;
 }
 

@@ -3,11 +3,14 @@
 #define REDMUTEXD_CORE_TABLE_H
 /*
  * All mutexes by name: the exact ones, and the members of families, which are born when somebody
- * asks for them and end when nobody has anything to do with them any more.
+ * asks for them and end some time after nobody has anything to do with them any more: a bounded
+ * number of them is kept for who asks again. Walking passes those over.
  *
  * Owns the mutexes and the timers. The loop drives it: table_turn() before anything else that
  * happens in a turn, table_deliver() after, and a wake-up at table_next_us().
  */
+#include <uthash.h>
+
 #include "core/clock.h"
 #include "core/journal.h"
 #include "core/mutex.h"
@@ -29,6 +32,7 @@ struct section {
 	unsigned n_refs;    /* the table's own, its mutexes', their commands' */
 	size_t specificity; /* characters other than `*` */
 	int64_t fence_seen; /* the highest that any mutex of it saw before it ended */
+	UT_hash_handle hh;  /* among the exact ones */
 };
 
 /* For who keeps a section beside the table; the last reference frees it. */
