@@ -54,8 +54,8 @@ static void client_open(struct client *client, const struct bench_options *optio
 static int acquire_format(const struct client *client, const struct bench_options *options,
 			  char *out, size_t size)
 {
-	return snprintf(out, size, "ACQUIRE %s-%u%s\n", options->prefix, client->id,
-			options->one ? " wait=forever" : "");
+	return snprintf(out, size, "%sACQUIRE %s-%u%s\n", options->ahead ? "@a " : "",
+			options->prefix, client->id, options->one ? " wait=forever" : "");
 }
 
 static void client_acquire(struct client *client, const struct bench_options *options)
@@ -68,12 +68,15 @@ static void client_acquire(struct client *client, const struct bench_options *op
 	client_write(client, out, (size_t)n);
 }
 
-/* Releases; with `ahead` the next acquire goes with it while the time runs. */
+/*
+ * Releases; with `ahead` the next acquire goes with it while the time runs, each with a tag: so
+ * the library does it.
+ */
 static void client_release(struct client *client, const struct bench_options *options)
 {
 	char out[512];
-	int n = snprintf(out, sizeof(out), "RELEASE %s-%u %.*s\n", options->prefix, client->id,
-			 PROTO_LOCK_LEN, client->lock);
+	int n = snprintf(out, sizeof(out), "%sRELEASE %s-%u %.*s\n", options->ahead ? "@r " : "",
+			 options->prefix, client->id, PROTO_LOCK_LEN, client->lock);
 
 	client->expected = 1;
 	if (options->ahead && bench_goes_on()) {

@@ -337,6 +337,122 @@ START_TEST(waiters_beyond_the_limit_are_refused)
 	}
 END_TEST
 
+/* ------------------------------------------------------------------ releases taken back */
+
+START_TEST(who_asks_in_the_turn_of_the_release_has_it_passed_on)
+	{
+		unsigned n;
+
+		world_recalls = true;
+		world_begin();
+		hold(&ra, &a);
+		n = world_n_commands;
+		world_release(&rd, ra.string);
+		world_acquire(&rb, &b, 0);
+		ck_assert_uint_eq(world_n_open(), 1);
+		ck_assert_str_eq(world_expect(STORE_REPLACE)->value, ra.string);
+		ck_assert(!rd.done && !rb.done);
+		world_answer_ok(STORE_REPLACE, 2);
+		OUTCOME(rd, OUTCOME_OK);
+		OUTCOME(rb, OUTCOME_OK);
+		ck_assert_str_ne(rb.string, ra.string);
+		ck_assert_uint_eq(world_n_commands - n, 1);
+		world_end();
+	}
+END_TEST
+
+START_TEST(a_release_on_its_way_is_not_taken_back)
+	{
+		world_recalls = true;
+		world_begin();
+		hold(&ra, &a);
+		world_release(&rd, ra.string);
+		world_expect(STORE_RELEASE);
+		world_acquire(&rb, &b, 0);
+		world_reply(STORE_RELEASE, STORE_OK);
+		OUTCOME(rd, OUTCOME_OK);
+		world_answer_ok(STORE_ACQUIRE, 2);
+		OUTCOME(rb, OUTCOME_OK);
+		world_end();
+	}
+END_TEST
+
+START_TEST(a_release_of_an_earlier_turn_is_not_taken_back)
+	{
+		world_recalls = true;
+		world_begin();
+		hold(&ra, &a);
+		world_release(&rd, ra.string);
+		/* It can't be written; its answer must not be later for who comes. */
+		world_pass_ms(1);
+		world_acquire(&rb, &b, CLOCK_NEVER);
+		world_reply(STORE_RELEASE, STORE_OK);
+		world_answer_ok(STORE_ACQUIRE, 2);
+		OUTCOME(rb, OUTCOME_OK);
+		world_end();
+	}
+END_TEST
+
+START_TEST(a_pass_instead_of_a_release_that_fails_is_answered_as_one)
+	{
+		world_recalls = true;
+		world_begin();
+		hold(&ra, &a);
+		world_release(&rd, ra.string);
+		world_acquire(&rb, &b, 0);
+		world_reply(STORE_REPLACE, STORE_GONE);
+		OUTCOME(rd, OUTCOME_UNLOCK_FAIL);
+		world_answer_ok(STORE_ACQUIRE, 2);
+		OUTCOME(rb, OUTCOME_OK);
+		world_end();
+	}
+END_TEST
+
+START_TEST(passes_instead_of_releases_leave_others_their_turn)
+	{
+		unsigned passes = 0;
+
+		world_recalls = true;
+		world_settings.handoff_limit = 3;
+		world_begin();
+		hold(&ra, &a);
+		for (;;) {
+			world_release(&rd, ra.string);
+			world_acquire(&rb, &b, CLOCK_NEVER);
+			if (world_first()->verb == STORE_RELEASE)
+				break;
+			world_expect(STORE_REPLACE)->contenders = 1;
+			world_answer_ok(STORE_REPLACE, 10 + passes);
+			ra = rb;
+			ck_assert_uint_lt(++passes, 10);
+		}
+		ck_assert_uint_eq(passes, 3);
+		world_reply(STORE_RELEASE, STORE_OK);
+		ck_assert_int_eq(mutex_state(world_mutex()), MUTEX_STAYING_OUT);
+		ask_cancel(&rb.ask);
+		world_end();
+	}
+END_TEST
+
+START_TEST(a_local_pass_instead_of_a_release_costs_no_command)
+	{
+		unsigned n;
+
+		world_recalls = true;
+		world_settings.handoff = HANDOFF_LOCAL;
+		world_begin();
+		hold(&ra, &a);
+		n = world_n_commands;
+		world_release(&rd, ra.string);
+		world_acquire(&rb, &b, 0);
+		OUTCOME(rd, OUTCOME_OK);
+		OUTCOME(rb, OUTCOME_OK);
+		ck_assert_int_gt(rb.fence, ra.fence);
+		ck_assert_uint_eq(world_n_commands, n);
+		world_end();
+	}
+END_TEST
+
 /* ------------------------------------------------------------------ other hosts */
 
 START_TEST(a_waiter_subscribes_looks_again_and_then_once_a_second)
@@ -1117,6 +1233,12 @@ static Suite *mutex_suite(void)
 	tcase_add_test(tc, a_holder_that_goes_frees_its_locks_at_once);
 	tcase_add_test(tc, the_wait_of_a_waiter_ends_in_time);
 	tcase_add_test(tc, waiters_beyond_the_limit_are_refused);
+	tcase_add_test(tc, who_asks_in_the_turn_of_the_release_has_it_passed_on);
+	tcase_add_test(tc, a_release_on_its_way_is_not_taken_back);
+	tcase_add_test(tc, a_release_of_an_earlier_turn_is_not_taken_back);
+	tcase_add_test(tc, a_pass_instead_of_a_release_that_fails_is_answered_as_one);
+	tcase_add_test(tc, passes_instead_of_releases_leave_others_their_turn);
+	tcase_add_test(tc, a_local_pass_instead_of_a_release_costs_no_command);
 	CASE("other hosts");
 	tcase_add_test(tc, a_waiter_subscribes_looks_again_and_then_once_a_second);
 	tcase_add_test(tc, a_waiter_looks_when_the_foreign_lock_is_due_to_expire);

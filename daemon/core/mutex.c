@@ -1124,6 +1124,24 @@ void mutex_pass_on(struct mutex *mutex, struct ask *ask)
 	mutex_start_release(mutex, ask);
 }
 
+/*
+ * Somebody comes while the release of what stands is still here: as if it had come before, which
+ * saves a command, and whoever releases a lock and asks for it again an answer to wait for.
+ */
+static void pass_on_after_all(struct mutex *mutex)
+{
+	struct ask *ask = mutex->release_ask;
+
+	if (!mutex->op_busy || mutex->op.verb != STORE_RELEASE || mutex->release_repeated ||
+	    mutex->stay_out || mutex->n_waiters > 1 || mutex->sent_us < mutex->table->turned_us ||
+	    lease_left_us(&mutex->lease, mutex_now_us(mutex)) == 0 ||
+	    !store_recall(mutex->place->store, &mutex->op))
+		return;
+	mutex->op_busy = false;
+	mutex->release_ask = NULL;
+	mutex_pass_on(mutex, ask);
+}
+
 void mutex_let_go(struct mutex *mutex, struct ask *ask)
 {
 	mutex->table->stats.releases++;
@@ -1208,6 +1226,8 @@ void mutex_acquire(struct mutex *mutex, struct ask *ask)
 		enqueue(mutex, ask);
 		if (mutex->state == MUTEX_FREE)
 			mutex_next(mutex);
+		else if (mutex->state == MUTEX_RELEASING)
+			pass_on_after_all(mutex);
 		else if (mutex->state == MUTEX_LINGERING)
 			use_lingering(mutex);
 		else if (mutex->state == MUTEX_ELSEWHERE && is_try(ask) && !mutex->patience_us)

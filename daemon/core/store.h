@@ -200,6 +200,11 @@ struct store_stats {
 
 struct store_class {
 	void (*submit)(struct store *store, struct store_op *op);
+	/*
+	 * Takes an op back that was submitted in this turn of the loop: it is the asker's again,
+	 * and not answered. Return: false when it is too late for that. NULL: it always is.
+	 */
+	bool (*recall)(struct store *store, struct store_op *op);
 	void (*watch)(struct store *store, struct store_watch *watch);
 	void (*unwatch)(struct store *store, struct store_watch *watch);
 	/*
@@ -231,6 +236,11 @@ static inline void store_submit(struct store *store, struct store_op *op)
 {
 	op->written = false;
 	store->class->submit(store, op);
+}
+
+static inline bool store_recall(struct store *store, struct store_op *op)
+{
+	return store->class->recall && store->class->recall(store, op);
 }
 
 static inline void store_watch(struct store *store, struct store_watch *watch)

@@ -534,6 +534,15 @@ void link_submit(struct link *link, struct store_op *op)
 	link_arm_for(link, op, link_now_us(link));
 }
 
+bool link_recall(struct link *link, struct store_op *op)
+{
+	/* What is not written waits, or is to be written again; that is none of this turn's. */
+	if (op->written || !TAILQ_EMPTY(&link->again))
+		return false;
+	TAILQ_REMOVE(&link->waiting, op, entry);
+	return true;
+}
+
 void link_submit_again(struct link *link, struct store_op *op, unsigned hash, enum link_how how)
 {
 	struct store_op *before = TAILQ_LAST(&link->waiting, link_ops);

@@ -114,10 +114,10 @@ static int some_mutex(struct world *world)
 	return i < world->traits.n_exact ? i : N_EXACT + i - world->traits.n_exact;
 }
 
-static void acquire(struct client *client)
+static void acquire(struct client *client, int mutex)
 {
 	struct world *world = world_of(client);
-	struct sim_ask *ask = make_ask(client, some_mutex(world));
+	struct sim_ask *ask = make_ask(client, mutex);
 	struct traits *traits = &world->traits;
 
 	ask->main = true;
@@ -378,7 +378,7 @@ static void act_idle(struct client *client)
 	int64_t lot = random_below(&world->random, 100);
 
 	if (lot < 72)
-		acquire(client);
+		acquire(client, some_mutex(world));
 	else if (lot < 80)
 		simple(client, ASK_EXISTS, some_mutex(world));
 	else if (lot < 83)
@@ -430,6 +430,8 @@ static void act_holding(struct client *client)
 		with_string(client, ASK_RELEASE, mutex, string);
 		if (lot < 4)
 			with_string(client, ASK_RELEASE, mutex, string);
+		else if (lot < 16 && client->phase == CLIENT_IDLE)
+			acquire(client, mutex); /* both are known before anything is written */
 	} else if (lot < 75) {
 		struct sim_ask *ask = make_ask(client, hold->mutex);
 
