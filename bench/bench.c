@@ -16,6 +16,7 @@
 
 static pthread_barrier_t ready;
 static atomic_bool over;
+static _Atomic(const struct bench_thread *) last_holder;
 static bench_fn *run;
 
 void bench_die(const char *format, ...)
@@ -71,6 +72,9 @@ static uint64_t bucket_ns(unsigned bucket)
 
 void bench_count(struct bench_thread *thread, uint64_t begin_ns)
 {
+	/* Who gets it again at once has not been passed it. */
+	if (thread->options->one && atomic_exchange(&last_holder, thread) == thread)
+		return;
 	thread->pairs++;
 	thread->buckets[bucket_of(bench_now_ns() - begin_ns)]++;
 }

@@ -29,7 +29,7 @@ enum {
 struct bench_thread {
 	const struct bench_options *options;
 	unsigned first, n; /* its clients */
-	uint64_t pairs;	   /* done while the time ran */
+	uint64_t pairs;	   /* done while the time ran; with -o those after another thread's */
 	uint64_t buckets[BENCH_BUCKETS];
 };
 

@@ -37,8 +37,9 @@ struct span word_next(struct span *line)
 
 	while (start < end && *start == ' ')
 		start++;
-	for (stop = start; stop < end && *stop != ' ';)
-		stop++;
+	stop = start < end ? memchr(start, ' ', (size_t)(end - start)) : NULL;
+	if (stop == NULL)
+		stop = end;
 	line->at = stop;
 	line->len = (size_t)(end - stop);
 	return (struct span){start, (size_t)(stop - start)};
