@@ -606,6 +606,26 @@ START_TEST(an_unrenewed_lock_is_announced_and_lost)
 	}
 END_TEST
 
+START_TEST(a_lock_granted_near_its_end_is_announced_right_behind_its_answer)
+	{
+		world_begin();
+		world_acquire_ttl(&ra, &a, 0, 100, false);
+		world_jump_ms(96);
+		world_answer_ok(STORE_ACQUIRE, 1);
+		OUTCOME(ra, OUTCOME_OK);
+		/* The next turn of the loop may come too late for it. */
+		ck_assert_uint_eq(a.n_expiring, 1);
+		ck_assert_int_eq(a.left_ms, 1);
+		world_jump_ms(1);
+		ck_assert_int_eq(a.reason, LOST_EXPIRED);
+		ck_assert_uint_eq(a.n_lost, 1);
+		world_reply(STORE_CHECK, STORE_GONE);
+		world_pass_ms(10);
+		world_reply(STORE_RELEASE, STORE_GONE);
+		world_end();
+	}
+END_TEST
+
 START_TEST(a_renewed_lock_lives_as_long_as_the_store_says_so)
 	{
 		world_settings.renew = true;
@@ -1248,6 +1268,7 @@ static Suite *mutex_suite(void)
 	tcase_add_test(tc, a_lease_is_counted_from_before_the_request);
 	tcase_add_test(tc, a_reply_after_its_lease_is_no_grant);
 	tcase_add_test(tc, an_unrenewed_lock_is_announced_and_lost);
+	tcase_add_test(tc, a_lock_granted_near_its_end_is_announced_right_behind_its_answer);
 	tcase_add_test(tc, a_renewed_lock_lives_as_long_as_the_store_says_so);
 	tcase_add_test(tc, a_renewal_that_gets_no_answer_ends_in_expiring_then_lost_unavailable);
 	tcase_add_test(tc, a_lock_that_the_store_has_lost_is_lost_at_the_next_check);

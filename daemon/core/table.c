@@ -127,6 +127,14 @@ bool table_deliver(struct table *table)
 		deliver(ask);
 		any = true;
 	}
+	/*
+	 * A lease that is short, or whose answer came late, may be due to be announced as soon as
+	 * it has been told of, and may be over by the next turn.
+	 */
+	if (timers_next_us(&table->timers) <= table->turned_us) {
+		timers_run(&table->timers, table->turned_us);
+		any = true;
+	}
 	/* Nobody has a pointer to a mutex any more that nothing is open on. */
 	while ((mutex = TAILQ_FIRST(&table->idle)) &&
 	       (table->n_idle > IDLE_MAX || mutex->leaving)) {

@@ -90,7 +90,10 @@ struct section *table_section(struct table *table, const char *name, size_t len)
 
 /* The time has come, or may have: runs all that is due. First thing in a turn, before sockets. */
 void table_turn(struct table *table);
-/* Calls done() of all that was answered, in order, until none is left. Return: whether any was. */
+/*
+ * Calls done() of all that was answered, in order, until none is left; and runs what those answers
+ * have made due before this turn. Return: whether there was any of it.
+ */
 bool table_deliver(struct table *table);
 /* When table_turn() is needed next, or CLOCK_NEVER. */
 int64_t table_next_us(struct table *table);
