@@ -620,8 +620,6 @@ START_TEST(a_lock_granted_near_its_end_is_announced_right_behind_its_answer)
 		ck_assert_int_eq(a.reason, LOST_EXPIRED);
 		ck_assert_uint_eq(a.n_lost, 1);
 		world_reply(STORE_CHECK, STORE_GONE);
-		world_pass_ms(10);
-		world_reply(STORE_RELEASE, STORE_GONE);
 		world_end();
 	}
 END_TEST
@@ -740,6 +738,79 @@ START_TEST(a_shorter_lease_counts_from_when_it_was_asked_for)
 		world_reply(STORE_EXTEND, STORE_OK);
 		OUTCOME(rb, OUTCOME_OK);
 		let_go(ra.string);
+		world_end();
+	}
+END_TEST
+
+START_TEST(an_extension_that_comes_after_the_end_of_its_lock_is_removed)
+	{
+		world_begin();
+		hold(&ra, &a);
+		for (int i = 0; i < 2; i++) {
+			world_pass_ms(3350);
+			world_reply(STORE_CHECK, STORE_OK);
+		}
+		world_pass_ms(3000);
+		rb = (struct request){.ask = {.ttl_ms = 3600000}};
+		strcpy(rb.ask.string, ra.string);
+		world_ask(&rb, mutex_extend);
+		world_pass_ms(200);
+		ck_assert_int_eq(a.reason, LOST_EXPIRED);
+		ck_assert_uint_eq(a.n_lost, 1);
+		/* It reached the key in time, which stands for an hour now. */
+		world_reply(STORE_EXTEND, STORE_OK);
+		OUTCOME(rb, OUTCOME_UNLOCK_FAIL);
+		world_pass_ms(300);
+		ck_assert_str_eq(world_expect(STORE_RELEASE)->value, ra.string);
+		world_reply(STORE_RELEASE, STORE_OK);
+		world_end();
+	}
+END_TEST
+
+START_TEST(a_new_lock_is_renewed_while_the_comparison_of_the_last_one_hangs)
+	{
+		struct store_op *old;
+
+		world_settings.renew = true;
+		world_begin();
+		hold(&ra, &a);
+		table_store_event(table, &world_store, STORE_EVENT_CHANGED);
+		world_pass_ms(0);
+		old = world_expect(STORE_CHECK);
+		world_release(&rd, ra.string);
+		/* A store made of stores may be certain of the one and not yet of the other. */
+		world_answer(TAILQ_NEXT(old, entry), STORE_OK);
+		world_acquire(&rb, &b, 0);
+		world_answer(TAILQ_NEXT(old, entry), STORE_OK);
+		OUTCOME(rb, OUTCOME_OK);
+		world_pass_ms(3400);
+		ck_assert_ptr_nonnull(TAILQ_NEXT(old, entry));
+		ck_assert_int_eq(TAILQ_NEXT(old, entry)->verb, STORE_EXTEND);
+		ck_assert_str_eq(TAILQ_NEXT(old, entry)->value, rb.string);
+		/* What it says at last is about the other one. */
+		world_answer(old, STORE_GONE);
+		world_reply(STORE_EXTEND, STORE_OK);
+		ck_assert_uint_eq(b.n_lost, 0);
+		let_go(rb.string);
+		world_end();
+	}
+END_TEST
+
+START_TEST(a_look_for_what_has_changed_does_not_wait_for_one_that_was_sent_before)
+	{
+		struct store_op *old;
+
+		world_begin();
+		hold(&ra, &a);
+		table_store_event(table, &world_store, STORE_EVENT_CHANGED);
+		world_pass_ms(0);
+		old = world_expect(STORE_CHECK);
+		table_store_event(table, &world_store, STORE_EVENT_CHANGED);
+		world_pass_ms(0);
+		world_answer(old, STORE_OK);
+		world_reply(STORE_CHECK, STORE_GONE);
+		ck_assert_int_eq(a.reason, LOST_REPLACED);
+		ck_assert_uint_eq(a.n_lost, 1);
 		world_end();
 	}
 END_TEST
@@ -944,6 +1015,57 @@ START_TEST(a_short_claim_is_extended_in_the_background)
 		/* The second holder has its own ten seconds. */
 		world_pass_ms(1);
 		ck_assert_int_gt(mutex_lock_left_us(world_mutex()), 9 * SECOND_US);
+		let_go(rb.string);
+		world_end();
+	}
+END_TEST
+
+START_TEST(an_extension_counts_for_whoever_holds_the_claim_by_then)
+	{
+		world_settings.handoff = HANDOFF_LOCAL;
+		world_settings.renew = true;
+		world_begin();
+		hold(&ra, &a);
+		world_acquire(&rb, &b, CLOCK_NEVER);
+		world_pass_ms(3300);
+		world_expect(STORE_EXTEND);
+		world_release(&rd, ra.string);
+		OUTCOME(rb, OUTCOME_OK);
+		world_reply(STORE_EXTEND, STORE_OK);
+		ck_assert_int_gt(mutex_lock_left_us(world_mutex()), 9 * SECOND_US);
+		ck_assert_uint_eq(world_n_open(), 0);
+		/* So does the news that it is gone. */
+		world_acquire(&rc, &c, CLOCK_NEVER);
+		world_pass_ms(3400);
+		world_expect(STORE_EXTEND);
+		world_release(&rd, rb.string);
+		OUTCOME(rc, OUTCOME_OK);
+		world_reply(STORE_EXTEND, STORE_GONE);
+		ck_assert_int_eq(c.reason, LOST_REPLACED);
+		ck_assert_uint_eq(c.n_lost, 1);
+		world_end();
+	}
+END_TEST
+
+START_TEST(an_extension_that_is_lost_over_a_pass_may_cut_the_claim_short)
+	{
+		world_settings.handoff = HANDOFF_LOCAL;
+		world_settings.renew = true;
+		world_settings.ttl_ms = 1000;
+		world_begin();
+		hold(&ra, &a);
+		world_acquire_ttl(&rb, &b, CLOCK_NEVER, 100000, true);
+		world_pass_ms(400);
+		world_expect(STORE_EXTEND);
+		world_release(&rd, ra.string);
+		OUTCOME(rb, OUTCOME_OK);
+		world_reply(STORE_EXTEND, STORE_UNKNOWN);
+		world_pass_ms(20);
+		ck_assert_int_eq(world_expect(STORE_EXTEND)->ttl_ms, 100000);
+		world_first()->settled = false;
+		world_reply(STORE_EXTEND, STORE_OK);
+		/* It may still be carried out, and then the key stands for a second. */
+		ck_assert_int_lt(mutex_lock_left_us(world_mutex()), SECOND_US);
 		let_go(rb.string);
 		world_end();
 	}
@@ -1276,6 +1398,9 @@ static Suite *mutex_suite(void)
 	tcase_add_test(tc, after_a_stop_leases_are_looked_at_first);
 	tcase_add_test(tc, extend_gives_a_fresh_lease);
 	tcase_add_test(tc, a_shorter_lease_counts_from_when_it_was_asked_for);
+	tcase_add_test(tc, a_look_for_what_has_changed_does_not_wait_for_one_that_was_sent_before);
+	tcase_add_test(tc, a_new_lock_is_renewed_while_the_comparison_of_the_last_one_hangs);
+	tcase_add_test(tc, an_extension_that_comes_after_the_end_of_its_lock_is_removed);
 	CASE("fates left open");
 	tcase_add_test(tc, an_acquire_without_an_answer_is_asked_again_by_its_own_string);
 	tcase_add_test(tc, an_acquire_without_an_answer_is_removed_when_nobody_wants_it);
@@ -1288,6 +1413,8 @@ static Suite *mutex_suite(void)
 	tcase_add_test(tc, local_passes_count_against_whoever_released_it_last);
 	tcase_add_test(tc, a_local_queue_is_reason_enough_to_listen_for_others);
 	tcase_add_test(tc, a_short_claim_is_extended_in_the_background);
+	tcase_add_test(tc, an_extension_that_is_lost_over_a_pass_may_cut_the_claim_short);
+	tcase_add_test(tc, an_extension_counts_for_whoever_holds_the_claim_by_then);
 	tcase_add_test(tc, at_the_end_of_the_counter_the_store_is_asked_again);
 	tcase_add_test(tc, a_lingering_lease_serves_the_next_local_client);
 	tcase_add_test(tc, a_try_waits_a_moment_for_a_lock_that_may_only_linger);

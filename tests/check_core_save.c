@@ -734,6 +734,7 @@ START_TEST(a_mutex_that_is_configured_no_more_ends_with_its_lock)
 		table_deliver(table);
 		expect_done(1, OUTCOME_UNKNOWN_MUTEX);
 		ck_assert_ptr_nonnull(mutex_lock(world_mutex()));
+		world_reply(STORE_CHECK, STORE_OK);
 		world_release(r(2), r(0)->string);
 		world_reply(STORE_RELEASE, STORE_OK);
 		ck_assert_ptr_null(table_peek(table, "m", 1));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Commands that go beside the one that changes the holder: looks, extensions, breaks, and strings
- * that must not stand in the store. An errand outlives the asks that wait for it, and its mutex
- * stays for as long as it has any.
+ * Commands that go beside the one that changes the holder: looks, upkeep, extensions, breaks, and
+ * strings that must not stand in the store. An errand outlives the asks that wait for it, and its
+ * mutex stays for as long as it has any.
  */
 #include "config.h"
 
@@ -39,7 +39,7 @@ static struct errand *errand_new(struct mutex *mutex, enum errand_kind kind, enu
 	TAILQ_INIT(&errand->asks);
 	timer_init(&errand->timer, errand_timer_fired);
 	TAILQ_INSERT_TAIL(&mutex->errands, errand, entry);
-	mutex->n_errands++;
+	mutex->n_errands += kind != ERRAND_KEEP;
 	return errand;
 }
 
@@ -50,9 +50,11 @@ void errand_free(struct errand *errand)
 	assert(!errand->busy && TAILQ_EMPTY(&errand->asks));
 	if (mutex->look == errand)
 		mutex->look = NULL;
+	if (mutex->upkeep == errand)
+		mutex->upkeep = NULL;
 	timer_stop(&mutex->table->timers, &errand->timer);
 	TAILQ_REMOVE(&mutex->errands, errand, entry);
-	mutex->n_errands--;
+	mutex->n_errands -= errand->kind != ERRAND_KEEP;
 	if (errand->slot && !mutex->table->abandoned)
 		mutex->table->env.journal->class->drop(mutex->table->env.journal, errand->slot);
 	place_unref(errand->place);
@@ -267,7 +269,24 @@ static void look_is_over(struct errand *errand)
 	answer_look(errand, true, errand->pttl_ms);
 }
 
-/* ------------------------------------------------------------------ extensions */
+/* ------------------------------------------------------------------ upkeep and extensions */
+
+bool errand_is_about_value(const struct errand *errand)
+{
+	const struct mutex *mutex = errand->mutex;
+
+	return errand->place == mutex->place && lock_string_equal(errand->op.value, mutex->value);
+}
+
+struct errand *errand_keep(struct mutex *mutex, enum store_verb verb, int64_t ttl_ms)
+{
+	struct errand *errand = errand_new(mutex, ERRAND_KEEP, verb);
+
+	errand->op.ttl_ms = ttl_ms;
+	strcpy(errand->op.value, mutex->value);
+	errand_submit(errand);
+	return errand;
+}
 
 void errand_extend(struct mutex *mutex, struct ask *ask, int64_t ttl_ms)
 {
@@ -293,7 +312,6 @@ void errand_extend(struct mutex *mutex, struct ask *ask, int64_t ttl_ms)
 	errand = errand_new(mutex, ERRAND_EXTEND, STORE_EXTEND);
 	errand->op.ttl_ms = ttl_ms;
 	strcpy(errand->op.value, mutex->value);
-	errand->generation = mutex->generation;
 	TAILQ_INSERT_TAIL(&errand->asks, ask, entry);
 	errand_submit(errand);
 }
@@ -303,21 +321,20 @@ static void extend_done(struct errand *errand)
 	struct mutex *mutex = errand->mutex;
 	const struct store_op *op = &errand->op;
 	struct ask *ask = TAILQ_FIRST(&errand->asks);
+	/* The lock may have ended meanwhile, and what stands have been given to another holder. */
+	const bool held = mutex->lock && lock_string_equal(mutex->lock->string, ask->string);
 
-	if (errand->generation != mutex->generation || !mutex->lock) {
+	if (errand_is_about_value(errand))
+		mutex_note_extension(mutex, errand, held ? op->ttl_ms * MS_US : 0);
+	if (!held) {
 		answer_all(errand, OUTCOME_UNLOCK_FAIL);
 	} else if (op->status == STORE_OK) {
-		mutex_prolonged(mutex, errand->sent_us, op->ttl_ms * MS_US, op->ttl_ms * MS_US);
 		ask->ttl_left_ms = mutex_lock_left_us(mutex) / MS_US;
 		answer_all(errand, OUTCOME_OK);
 	} else if (is_answered(op)) {
 		answer_all(errand, OUTCOME_UNLOCK_FAIL);
 		mutex_lose(mutex, LOST_REPLACED);
 	} else {
-		if (op->status == STORE_UNKNOWN) {
-			mutex->prolonged = true;
-			mutex_note_stray(mutex, op->ttl_ms);
-		}
 		answer_all(errand, OUTCOME_UNAVAILABLE);
 	}
 	errand_free(errand);
@@ -382,6 +399,10 @@ static void errand_op_done(struct store_op *op)
 		break;
 	case ERRAND_LOOK:
 		look_done(errand);
+		break;
+	case ERRAND_KEEP:
+		mutex_upkeep_done(errand);
+		errand_free(errand);
 		break;
 	case ERRAND_EXTEND:
 		extend_done(errand);

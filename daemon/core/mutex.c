@@ -374,7 +374,7 @@ void mutex_drop_value(struct mutex *mutex, bool gone)
 	mutex->doubtful = mutex->prolonged = false;
 	mutex->stray_ttl_ms = 0;
 	mutex->settling = false;
-	mutex->generation++;
+	mutex->upkeep = NULL;
 }
 
 /* A fence of the store's as clients see it. */
@@ -584,7 +584,6 @@ static void start_attempt(struct mutex *mutex)
 	mutex->value_slot = journal_claim(mutex, mutex->value);
 	if (mutex->state == MUTEX_STAYING_OUT)
 		mutex->stayed_out_us = mutex_now_us(mutex);
-	mutex->generation++;
 	mutex->settling = mutex->again = false;
 	mutex->round++;
 	op_make_out(mutex, STORE_ACQUIRE);
@@ -601,7 +600,6 @@ static void start_replace(struct mutex *mutex)
 	assert(*mutex->value && !mutex->lock);
 	lock_string_make(mutex->table->env.entropy, mutex->next);
 	mutex->next_slot = journal_claim(mutex, mutex->next);
-	mutex->generation++;
 	mutex->settling = false;
 	op_make_out(mutex, STORE_REPLACE);
 	strcpy(mutex->op.value, mutex->value);
@@ -980,7 +978,6 @@ void mutex_start_release(struct mutex *mutex, struct ask *ask)
 	mutex->release_ask = ask;
 	if (mutex->state != MUTEX_SETTLING)
 		mutex->release_repeated = false;
-	mutex->generation++;
 	mutex->settling = false;
 	mutex->op = (struct store_op){
 		.verb = STORE_RELEASE,
@@ -1016,7 +1013,6 @@ static void grant(struct mutex *mutex, struct ask *ask, const struct lease *leas
 	lock->unreported = ask;
 	lock_tie(lock, ask->owner, ask->acquirer);
 	mutex->lock = lock;
-	mutex->generation++;
 	mutex->upkeep_retry_us = CLOCK_NEVER;
 	mutex->passes_in_row++;
 	mutex_set_state(mutex, MUTEX_HELD);
@@ -1061,7 +1057,6 @@ void mutex_end_lock(struct mutex *mutex)
 	struct lock *lock = mutex->lock;
 
 	mutex->lock = NULL;
-	mutex->generation++;
 	if (mutex->value_slot && !mutex->table->abandoned)
 		mutex->table->env.journal->class->revoke(mutex->table->env.journal,
 							 mutex->value_slot);
@@ -1407,7 +1402,7 @@ static void mutex_timer_fired(struct timer *timer)
 bool mutex_is_idle(const struct mutex *mutex)
 {
 	return mutex->state == MUTEX_FREE && !mutex->n_waiters && !mutex->lock && !mutex->op_busy &&
-	       !mutex->upkeep_busy && !mutex->n_errands && !mutex->watching &&
+	       TAILQ_EMPTY(&mutex->errands) && !mutex->watching &&
 	       (mutex->section->family || mutex->leaving) && !has_to_stay_out(mutex);
 }
 
@@ -1521,8 +1516,8 @@ void mutex_free(struct mutex *mutex)
 {
 	struct table *table = mutex->table;
 
-	assert(!mutex->lock && !mutex->n_waiters && !mutex->op_busy && !mutex->upkeep_busy &&
-	       !mutex->n_errands && !mutex->release_ask);
+	assert(!mutex->lock && !mutex->n_waiters && !mutex->op_busy && !mutex->release_ask &&
+	       TAILQ_EMPTY(&mutex->errands));
 	watch_stop(mutex);
 	timer_stop(&table->timers, &mutex->timer);
 	remember_fence(mutex->section, mutex->fence_seen);
@@ -1554,8 +1549,7 @@ void mutex_free_spare(struct table *table)
 /* Another key or store, as soon as nothing of the mutex stands or is on its way there. */
 static void move_to_next_place(struct mutex *mutex)
 {
-	if (!mutex->next_place || mutex->state != MUTEX_FREE || mutex->op_busy ||
-	    mutex->upkeep_busy)
+	if (!mutex->next_place || mutex->state != MUTEX_FREE || mutex->op_busy)
 		return;
 	watch_stop(mutex);
 	mutex->look = NULL;
@@ -1572,7 +1566,7 @@ bool mutex_is_at(const struct mutex *mutex, const struct store *store, const cha
 
 bool mutex_put_back(struct mutex *mutex, struct section *section, const char *key)
 {
-	if (mutex->state != MUTEX_FREE || mutex->op_busy || mutex->upkeep_busy || mutex->next_place)
+	if (mutex->state != MUTEX_FREE || mutex->op_busy || mutex->next_place)
 		return false;
 	watch_stop(mutex);
 	mutex->look = NULL;

@@ -6,7 +6,7 @@
  *
  *	mutex.c		who holds it and who is next: attempts, grants, hand-over, release
  *	mutex_upkeep.c	keeping what is held: renewal, comparison, EXPIRING, LOST
- *	errand.c	commands beside that: looks, breaks, extensions, removals of strings
+ *	errand.c	the commands beside that which changes the holder
  *	table_save.c	all of it as records, for the process that comes after
  */
 #include <uthash.h>
@@ -78,8 +78,7 @@ struct mutex {
 	 * whenever that is, the key stands for so long from then on, and perhaps no longer. 0: none
 	 */
 	int64_t stray_ttl_ms;
-	int64_t stray_us;    /* since then, see doubtful_us */
-	uint32_t generation; /* of value and holder: answers about an earlier one don't count */
+	int64_t stray_us; /* since then, see doubtful_us */
 
 	/* The one command that changes who holds: ACQUIRE, REPLACE, RELEASE. */
 	struct store_op op;
@@ -92,11 +91,8 @@ struct mutex {
 	uint32_t round, answered_round; /* of attempts: see ask->round */
 	bool again;			/* something happened meanwhile: try once more at once */
 
-	/* Upkeep of what is held: EXTEND, CHECK. */
-	struct store_op upkeep;
-	bool upkeep_busy;
-	uint32_t upkeep_generation;
-	int64_t upkeep_sent_us;
+	/* Upkeep of what is held. */
+	struct errand *upkeep; /* that is waited for, about value; or NULL */
 	int64_t upkeep_retry_us, upkeep_backoff_us;
 	int64_t confirmed_us; /* the store was last seen to hold value by a command of then */
 
@@ -124,7 +120,7 @@ struct mutex {
 	char trouble_text[ASK_TEXT_SIZE];
 
 	struct errand_list errands;
-	unsigned n_errands;
+	unsigned n_errands;  /* of those that clients can cause */
 	struct errand *look; /* one that may still be shared */
 
 	struct timer timer; /* the earliest of all that is to be done by time */
@@ -133,6 +129,7 @@ struct mutex {
 enum errand_kind {
 	ERRAND_REMOVE,	/* a string must not stand: asked again until the store has said so */
 	ERRAND_RESTORE, /* a string must stand, in a store that has forgotten it with its process */
+	ERRAND_KEEP,	/* what is held is renewed or compared, see mutex_upkeep.c */
 	ERRAND_LOOK,
 	ERRAND_EXTEND,
 	ERRAND_BREAK,
@@ -156,7 +153,6 @@ struct errand {
 	bool answered;	  /* REMOVE: it was seen not to stand */
 	int64_t patience_us; /* LOOK: it stood; until then it may still be given up; 0 */
 	int64_t pttl_ms;     /* LOOK: what was left of it */
-	uint32_t generation; /* EXTEND */
 	uint32_t slot;	     /* REMOVE: in the journal */
 	TAILQ_ENTRY(errand) entry;
 };
@@ -251,13 +247,15 @@ void mutex_lose(struct mutex *mutex, enum lost_reason reason);
 void mutex_run_upkeep(struct mutex *mutex, int64_t now_us);
 /* When that is needed next. */
 int64_t mutex_upkeep_due_us(const struct mutex *mutex);
-void mutex_upkeep_done(struct store_op *op);
+void mutex_upkeep_done(struct errand *errand);
 void mutex_check_now(struct mutex *mutex);
 /*
- * The store said that what we hold stands for ttl_us from a command of sent_us on; its holder has
- * holder_ttl_us of that, or with 0 what he had.
+ * What an EXTEND of a string that stands, or may stand, says of it, whoever has it by now; with OK
+ * its holder gets holder_ttl_us of that, or with 0 what he had.
  */
-void mutex_prolonged(struct mutex *mutex, int64_t sent_us, int64_t ttl_us, int64_t holder_ttl_us);
+void mutex_note_extension(struct mutex *mutex, const struct errand *errand, int64_t holder_ttl_us);
+/* Is an extension of what stands on its way? */
+bool mutex_is_being_extended(const struct mutex *mutex);
 /* The holder's own time, inside what the store has promised. */
 void mutex_set_holder_lease(struct mutex *mutex, const struct lease *lease);
 
@@ -270,6 +268,10 @@ void errand_remove_inherited(struct mutex *mutex, const struct claim *claim, int
 /* Puts a claim that an earlier process had into a store that kept nothing, for ttl_ms. */
 void errand_restore(struct mutex *mutex, const char *string, int64_t ttl_ms);
 void errand_look(struct mutex *mutex, struct ask *ask);
+/* EXTENDs what stands to ttl_ms, or CHECKs it. Return: the errand, until mutex_upkeep_done(). */
+struct errand *errand_keep(struct mutex *mutex, enum store_verb verb, int64_t ttl_ms);
+/* Is it about what stands, or may stand, there because of us at present? */
+bool errand_is_about_value(const struct errand *errand);
 void errand_extend(struct mutex *mutex, struct ask *ask, int64_t ttl_ms);
 void errand_break(struct mutex *mutex, struct ask *ask);
 void errand_retry_now(struct errand *errand);

@@ -58,7 +58,7 @@ static int64_t command_due_us(const struct mutex *mutex)
 	const int64_t check_us = min_us(min_us(third_us, mutex->lock->lease.ttl_us / 3), CHECK_US);
 	int64_t due_us = align_us(mutex->confirmed_us + check_us, check_us);
 
-	if (mutex->upkeep_busy || mutex->lock->dead || CORE_FAULT(check_skipped))
+	if (mutex->upkeep || mutex->lock->dead || CORE_FAULT(check_skipped))
 		return CLOCK_NEVER;
 	if (mutex->upkeep_retry_us != CLOCK_NEVER)
 		return mutex->upkeep_retry_us;
@@ -105,29 +105,20 @@ static void upkeep_start(struct mutex *mutex, int64_t now_us)
 			    now_us >= align_us(mutex->lease.from_us + mutex->lease.ttl_us / 3,
 					       mutex->lease.ttl_us / 3);
 
-	mutex->upkeep = (struct store_op){
-		.verb = extend ? STORE_EXTEND : STORE_CHECK,
-		.key = &mutex->place->key,
-		.ttl_ms = ttl_us / MS_US,
-		.unannounced = !mutex->section->settings.announce,
-		.done = mutex_upkeep_done,
-	};
-	strcpy(mutex->upkeep.value, mutex->value);
-	mutex->upkeep_busy = true;
-	mutex->upkeep_generation = mutex->generation;
-	mutex->upkeep_sent_us = now_us;
 	mutex->upkeep_retry_us = CLOCK_NEVER;
 	if (extend)
 		mutex->table->stats.renewals++;
 	else
 		mutex->table->stats.checks++;
-	store_submit(mutex->place->store, &mutex->upkeep);
+	mutex->upkeep = errand_keep(mutex, extend ? STORE_EXTEND : STORE_CHECK, ttl_us / MS_US);
 }
 
 void mutex_check_now(struct mutex *mutex)
 {
-	if (mutex->state != MUTEX_HELD || mutex->upkeep_busy)
+	if (mutex->state != MUTEX_HELD)
 		return;
+	/* What is on its way may have been answered before whatever there is to look for. */
+	mutex->upkeep = NULL;
 	mutex->upkeep_retry_us = mutex_now_us(mutex);
 	mutex_settle_up(mutex);
 }
@@ -167,6 +158,11 @@ void mutex_set_holder_lease(struct mutex *mutex, const struct lease *lease)
 	mutex_journal_lock(mutex);
 }
 
+static void confirmed(struct mutex *mutex, int64_t sent_us)
+{
+	mutex->confirmed_us = max_us(mutex->confirmed_us, sent_us);
+}
+
 static void cap_by(struct mutex *mutex, int64_t sent_us, int64_t ttl_ms)
 {
 	const struct lease lease = lease_make(sent_us, ttl_ms * MS_US);
@@ -177,29 +173,41 @@ static void cap_by(struct mutex *mutex, int64_t sent_us, int64_t ttl_ms)
 	mutex->prolonged = true;
 }
 
+/* Is it an extension of what stands, and unanswered? */
+static bool is_extension(const struct errand *errand)
+{
+	return errand->op.verb == STORE_EXTEND && errand->busy && errand_is_about_value(errand);
+}
+
+bool mutex_is_being_extended(const struct mutex *mutex)
+{
+	const struct errand *errand;
+
+	TAILQ_FOREACH (errand, &mutex->errands, entry)
+		if (is_extension(errand))
+			return true;
+	return false;
+}
+
 /*
  * Extensions that are still open were sent after the one that has just been answered, so they
  * are carried out after it, and one for a shorter time makes the key expire sooner.
  */
 static void cap_by_pending(struct mutex *mutex)
 {
-	struct errand *errand;
+	const struct errand *errand;
 
-	if (mutex->upkeep_busy && mutex->upkeep.verb == STORE_EXTEND &&
-	    mutex->upkeep_generation == mutex->generation)
-		cap_by(mutex, mutex->upkeep_sent_us, mutex->upkeep.ttl_ms);
 	TAILQ_FOREACH (errand, &mutex->errands, entry)
-		if (errand->kind == ERRAND_EXTEND && errand->busy &&
-		    errand->generation == mutex->generation)
+		if (is_extension(errand))
 			cap_by(mutex, errand->sent_us, errand->op.ttl_ms);
 }
 
-void mutex_prolonged(struct mutex *mutex, int64_t sent_us, int64_t ttl_us, int64_t holder_ttl_us)
+static void prolonged(struct mutex *mutex, int64_t sent_us, int64_t ttl_us, int64_t holder_ttl_us)
 {
 	struct lock *lock = mutex->lock;
 	const int64_t old_end_us = end_us(mutex);
 
-	mutex->confirmed_us = sent_us;
+	confirmed(mutex, sent_us);
 	if (sent_us < mutex->lease.from_us)
 		return;
 	mutex->prolonged = false;
@@ -219,49 +227,51 @@ void mutex_prolonged(struct mutex *mutex, int64_t sent_us, int64_t ttl_us, int64
 	mutex_journal_lock(mutex);
 }
 
-void mutex_upkeep_done(struct store_op *op)
+void mutex_note_extension(struct mutex *mutex, const struct errand *errand, int64_t holder_ttl_us)
 {
-	struct mutex *mutex = container_of(op, struct mutex, upkeep);
+	const struct store_op *op = &errand->op;
 
-	mutex->upkeep_busy = false;
-	if (mutex->table->abandoned)
+	if (op->status == STORE_UNKNOWN)
+		mutex_note_stray(mutex, op->ttl_ms);
+	if (op->status == STORE_UNKNOWN || (op->status == STORE_OK && !mutex->lock))
+		mutex->prolonged = true;
+	else if (op->status == STORE_OK)
+		prolonged(mutex, errand->sent_us, op->ttl_ms * MS_US, holder_ttl_us);
+}
+
+void mutex_upkeep_done(struct errand *errand)
+{
+	struct mutex *mutex = errand->mutex;
+	const struct store_op *op = &errand->op;
+	const struct lock *lock = mutex->lock;
+
+	if (mutex->upkeep == errand)
+		mutex->upkeep = NULL;
+	if (!errand_is_about_value(errand))
 		return;
-	mutex_note_settled(mutex, op, mutex->upkeep_sent_us);
-	if (mutex->upkeep_generation != mutex->generation || !mutex->lock) {
-		/* About an earlier holder or value. */
-		mutex_settle_up(mutex);
+	if (CORE_FAULT(renewal_counted_twice))
+		errand->sent_us = mutex_now_us(mutex);
+	if (op->verb == STORE_EXTEND)
+		mutex_note_extension(mutex, errand, lock && lock->renew ? lock->lease.ttl_us : 0);
+	if (!lock)
 		return;
-	}
 	switch (op->status) {
 	case STORE_OK:
 		mutex->upkeep_backoff_us = 0;
-		if (op->contenders > 0 && mutex->section->settings.linger_ms == 0 &&
-		    op->verb == STORE_EXTEND)
+		confirmed(mutex, errand->sent_us);
+		if (op->contenders > 0 && mutex->section->settings.linger_ms == 0)
 			mutex_note_contender(mutex);
-		if (CORE_FAULT(renewal_counted_twice))
-			mutex->upkeep_sent_us = mutex_now_us(mutex);
-		if (op->verb == STORE_EXTEND)
-			mutex_prolonged(mutex, mutex->upkeep_sent_us, op->ttl_ms * MS_US,
-					mutex->lock->renew ? mutex->lock->lease.ttl_us : 0);
-		else
-			mutex->confirmed_us = mutex->upkeep_sent_us;
 		break;
 	case STORE_HELD:
 	case STORE_GONE:
 		mutex_lose(mutex, LOST_REPLACED);
 		break;
-	case STORE_UNKNOWN:
-		if (op->verb == STORE_EXTEND) {
-			mutex->prolonged = true;
-			mutex_note_stray(mutex, op->ttl_ms);
-		}
-		/* fall through */
 	case STORE_REFUSED:
+	case STORE_UNKNOWN:
 		mutex->upkeep_retry_us =
 			mutex_now_us(mutex) + mutex_back_off_us(mutex, &mutex->upkeep_backoff_us);
 		break;
 	}
-	mutex_settle_up(mutex);
 }
 
 /*
@@ -293,8 +303,8 @@ void mutex_lose(struct mutex *mutex, enum lost_reason reason)
 			return;
 		}
 		/* A key that nobody prolonged expires by itself. */
-		mutex_drop_value(mutex,
-				 !mutex->upkeep_busy && !mutex->prolonged && !mutex->doubtful);
+		mutex_drop_value(mutex, !mutex_is_being_extended(mutex) && !mutex->prolonged &&
+						!mutex->doubtful);
 	}
 	mutex_next(mutex);
 }

@@ -29,7 +29,7 @@ unsigned table_n_commands(const struct table *table, unsigned *n_breaks)
 
 	*n_breaks = 0;
 	TAILQ_FOREACH (mutex, &table->mutexes, entry) {
-		n += mutex->op_busy + mutex->upkeep_busy;
+		n += mutex->op_busy;
 		TAILQ_FOREACH (errand, &mutex->errands, entry) {
 			n += errand->busy;
 			*n_breaks += errand->kind == ERRAND_BREAK;
@@ -132,40 +132,35 @@ static void save_main_command(struct save *save, const struct mutex *mutex)
 				  (int64_t)save->namer->ask(save->namer, mutex->release_ask));
 }
 
+static bool is_extension(const struct errand *errand)
+{
+	return errand->op.verb == STORE_EXTEND && errand->busy && errand->op.written &&
+	       errand_is_about_value(errand);
+}
+
 static bool loses_extension(const struct mutex *mutex)
 {
 	const struct errand *errand;
 
-	if (mutex->upkeep_busy && mutex->upkeep.verb == STORE_EXTEND && mutex->upkeep.written)
-		return true;
 	TAILQ_FOREACH (errand, &mutex->errands, entry) {
-		if (errand->kind == ERRAND_EXTEND && errand->busy && errand->op.written)
+		if (is_extension(errand))
 			return true;
 	}
 	return false;
 }
 
-/* Shorter than `ttl_ms`, if a command that is on its way makes the key stand for less. */
-static int64_t shorter_ms(int64_t ttl_ms, const struct store_op *op, bool busy)
-{
-	const bool prolongs =
-		op->verb == STORE_ACQUIRE || op->verb == STORE_REPLACE || op->verb == STORE_EXTEND;
-
-	return busy && op->written && prolongs && (!ttl_ms || op->ttl_ms < ttl_ms) ? op->ttl_ms
-										   : ttl_ms;
-}
-
-/* The commands that are lost now: see mutex_note_stray(). */
+/* The commands that are lost now, and make the key stand for some time: see mutex_note_stray(). */
 static void save_strays(struct save *save, const struct mutex *mutex)
 {
+	const struct store_op *op = &mutex->op;
 	const struct errand *errand;
 	int64_t ttl_ms = 0;
 
-	ttl_ms = shorter_ms(ttl_ms, &mutex->op, mutex->op_busy);
-	ttl_ms = shorter_ms(ttl_ms, &mutex->upkeep, mutex->upkeep_busy);
+	if (mutex->op_busy && op->written && op->verb != STORE_RELEASE)
+		ttl_ms = op->ttl_ms;
 	TAILQ_FOREACH (errand, &mutex->errands, entry) {
-		if (errand->kind == ERRAND_EXTEND)
-			ttl_ms = shorter_ms(ttl_ms, &errand->op, errand->busy);
+		if (is_extension(errand) && (!ttl_ms || errand->op.ttl_ms < ttl_ms))
+			ttl_ms = errand->op.ttl_ms;
 	}
 	record_put_number(save->w, "stray_us", ttl_ms ? mutex_now_us(mutex) : mutex->stray_us);
 	if (mutex->stray_ttl_ms && (!ttl_ms || mutex->stray_ttl_ms < ttl_ms))
@@ -206,7 +201,7 @@ static void save_mutex(struct save *save, const struct mutex *mutex)
 	record_put_number(w, "round", mutex->round);
 	record_put_number(w, "answered_round", mutex->answered_round);
 	record_put_number(w, "again", mutex->again);
-	record_put_number(w, "upkeep_retry_us", mutex->upkeep_busy ? 0 : mutex->upkeep_retry_us);
+	record_put_number(w, "upkeep_retry_us", mutex->upkeep ? 0 : mutex->upkeep_retry_us);
 	record_put_number(w, "upkeep_backoff_us", mutex->upkeep_backoff_us);
 	record_put_number(w, "confirmed_us", mutex->confirmed_us);
 	record_put_number(w, "contender_us", mutex->contender_us);
@@ -564,7 +559,7 @@ static bool load_fields(struct load *load)
 static bool is_untouched(const struct mutex *mutex)
 {
 	return mutex->state == MUTEX_FREE && !*mutex->value && !mutex->lock && !mutex->n_waiters &&
-	       !mutex->n_errands;
+	       TAILQ_EMPTY(&mutex->errands);
 }
 
 /*

@@ -225,6 +225,7 @@ static bool contends(struct daemon *daemon, int key)
 	struct sim_ask *ask;
 
 	if (!daemon->up || daemon->stopping || daemon->frozen || is_outdated(daemon, key) ||
+	    !sim_store_connected(daemon->stores[0]) ||
 	    world->now_us - sim_store_watching_since_us(daemon->stores[0], key) < known ||
 	    world->now_us - daemon->trouble_us < known ||
 	    world->now_us - daemon->granted_us[key] < known)
