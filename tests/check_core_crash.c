@@ -139,6 +139,64 @@ START_TEST(a_hand_over_has_both_strings_noted_until_it_is_settled)
 	}
 END_TEST
 
+START_TEST(what_a_failed_acquire_may_have_left_stays_noted_until_it_is_gone)
+	{
+		struct store_op *op;
+
+		world_begin();
+		world_acquire(&ra, &a, CLOCK_NEVER);
+		NOTED("claim1 ");
+		op = world_expect(STORE_ACQUIRE);
+		op->left = true;
+		world_answer(op, STORE_REFUSED);
+		NOTED("");
+		world_reply(STORE_RELEASE, STORE_UNKNOWN);
+		world_pass_ms(20);
+		NOTED("");
+		world_reply(STORE_RELEASE, STORE_GONE);
+		NOTED("drop1 claim2 ");
+		/* Others hold it, or so they say. */
+		op = world_expect(STORE_ACQUIRE);
+		op->left = true;
+		world_answer(op, STORE_HELD);
+		NOTED("");
+		world_reply(STORE_RELEASE, STORE_HELD);
+		NOTED("drop2 ");
+		ck_assert(!ra.done);
+		world_end();
+	}
+END_TEST
+
+START_TEST(a_release_of_another_daemons_lock_is_noted_until_it_has_happened)
+	{
+		world_begin();
+		world_release(&ra, left);
+		NOTED("claim1 ");
+		world_reply(STORE_RELEASE, STORE_UNKNOWN);
+		ck_assert_int_eq(ra.ask.outcome, OUTCOME_UNAVAILABLE);
+		world_pass_ms(20);
+		NOTED("");
+		world_reply(STORE_RELEASE, STORE_OK);
+		NOTED("drop1 ");
+		world_end();
+	}
+END_TEST
+
+START_TEST(a_broken_lock_stays_noted_until_it_is_gone)
+	{
+		world_begin();
+		world_acquire(&ra, &a, 0);
+		world_answer_ok(STORE_ACQUIRE, 7);
+		rb = (struct request){0};
+		world_ask(&rb, mutex_break);
+		world_reply(STORE_BREAK, STORE_OK);
+		NOTED("claim1 grant1 revoke1 ");
+		world_reply(STORE_RELEASE, STORE_GONE);
+		NOTED("drop1 ");
+		world_end();
+	}
+END_TEST
+
 START_TEST(a_local_pass_notes_the_next_holder_in_the_same_slot)
 	{
 		world_settings.handoff = HANDOFF_LOCAL;
@@ -412,6 +470,9 @@ static Suite *crash_suite(void)
 	CASE("journal");
 	tcase_add_test(tc, a_claim_is_noted_before_its_command_and_dropped_after_it);
 	tcase_add_test(tc, a_hand_over_has_both_strings_noted_until_it_is_settled);
+	tcase_add_test(tc, what_a_failed_acquire_may_have_left_stays_noted_until_it_is_gone);
+	tcase_add_test(tc, a_release_of_another_daemons_lock_is_noted_until_it_has_happened);
+	tcase_add_test(tc, a_broken_lock_stays_noted_until_it_is_gone);
 	tcase_add_test(tc, a_local_pass_notes_the_next_holder_in_the_same_slot);
 	tcase_add_test(tc, a_lease_that_changes_is_noted);
 	tcase_add_test(tc, at_the_very_end_what_is_held_stays_noted);

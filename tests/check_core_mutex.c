@@ -1190,6 +1190,9 @@ START_TEST(a_broken_lock_is_lost)
 		OUTCOME(rb, OUTCOME_OK);
 		ck_assert_uint_eq(a.n_lost, 1);
 		ck_assert_int_eq(a.reason, LOST_BROKEN);
+		/* Of several servers some may still have it. */
+		ck_assert_str_eq(world_expect(STORE_RELEASE)->value, ra.string);
+		world_reply(STORE_RELEASE, STORE_GONE);
 		rb = (struct request){0};
 		world_ask(&rb, mutex_break);
 		world_reply(STORE_BREAK, STORE_GONE);

@@ -26,6 +26,7 @@ struct member {
 	int64_t fence;	 /* proposed next */
 	bool no_counter; /* ... and there was none */
 	uint64_t other;	 /* who stands there */
+	char stands;	 /* ... and is broken; 0: it does not say what that was */
 	bool settled;
 };
 
@@ -81,6 +82,12 @@ static void member_unwatch(struct store *store, struct store_watch *watch)
 	LIST_REMOVE(watch, entry);
 }
 
+static void set_value(char *value, char c)
+{
+	memset(value, c, LOCK_STRING_SIZE - 1);
+	value[LOCK_STRING_SIZE - 1] = '\0';
+}
+
 static bool member_flush(struct store *store)
 {
 	(void)store;
@@ -92,6 +99,7 @@ static void answer(unsigned index, enum store_status status)
 {
 	struct member *member = &members[index];
 	struct store_op *op = TAILQ_FIRST(&member->open);
+	char broken[LOCK_STRING_SIZE];
 
 	ck_assert_msg(op, "member %u was asked nothing", index);
 	TAILQ_REMOVE(&member->open, op, entry);
@@ -106,6 +114,10 @@ static void answer(unsigned index, enum store_status status)
 	op->contenders = op->receivers = -1;
 	op->text = status == STORE_REFUSED || status == STORE_UNKNOWN ? "told to" : NULL;
 	op->holder = NULL;
+	if (op->verb == STORE_BREAK && status == STORE_OK && member->stands) {
+		set_value(broken, member->stands);
+		op->broken = broken;
+	}
 	op->done(op);
 }
 
@@ -205,8 +217,8 @@ struct asker {
 	struct store_key key; /* its own, gone when it has its answer */
 	unsigned n_answers;
 	enum store_status status;
-	bool contested, settled, lasting;
-	int64_t fence, pttl_ms;
+	bool contested, settled, lasting, left;
+	int64_t fence, pttl_ms, cut_ms;
 	char text[300];
 };
 
@@ -221,6 +233,8 @@ static void asker_done(struct store_op *op)
 	asker->lasting = op->lasting;
 	asker->fence = op->fence;
 	asker->pttl_ms = op->pttl_ms;
+	asker->left = op->left;
+	asker->cut_ms = op->cut_ms;
 	asker->text[0] = '\0';
 	if (op->text)
 		strncpy(asker->text, op->text, sizeof(asker->text) - 1);
@@ -229,16 +243,11 @@ static void asker_done(struct store_op *op)
 	memset(op, 0xee, sizeof(*op));
 }
 
-static void set_value(char *value, char c)
-{
-	memset(value, c, LOCK_STRING_SIZE - 1);
-	value[LOCK_STRING_SIZE - 1] = '\0';
-}
-
-static void ask(struct asker *asker, enum store_verb verb, char value, bool fenced)
+static void ask_ttl(struct asker *asker, enum store_verb verb, char value, bool fenced,
+		    int64_t ttl_ms)
 {
 	*asker = (struct asker){
-		.op = {.verb = verb, .ttl_ms = TTL_MS, .fenced = fenced, .done = asker_done}};
+		.op = {.verb = verb, .ttl_ms = ttl_ms, .fenced = fenced, .done = asker_done}};
 	store_key_init(&asker->key, "k");
 	asker->op.key = &asker->key;
 	set_value(asker->op.value, value);
@@ -248,11 +257,23 @@ static void ask(struct asker *asker, enum store_verb verb, char value, bool fenc
 	store_flush(quorum);
 }
 
+static void ask(struct asker *asker, enum store_verb verb, char value, bool fenced)
+{
+	ask_ttl(asker, verb, value, fenced, TTL_MS);
+}
+
 static void expect_answer(const struct asker *asker, enum store_status status)
 {
+	bool all_settled = true;
+
+	for (unsigned i = 0; i < n_members; i++)
+		all_settled = all_settled && members[i].settled;
 	ck_assert_uint_eq(asker->n_answers, 1);
 	ck_assert_int_eq(asker->status, status);
-	ck_assert(asker->settled || status == STORE_REFUSED || status == STORE_UNKNOWN);
+	if (status == STORE_REFUSED || status == STORE_UNKNOWN)
+		ck_assert(!asker->settled);
+	else if (all_settled)
+		ck_assert(asker->settled);
 	ck_assert(!!*asker->text == (status == STORE_REFUSED || status == STORE_UNKNOWN));
 }
 
@@ -728,6 +749,129 @@ START_TEST(a_release_of_an_unknown_string_is_repeated_everywhere)
 	}
 END_TEST
 
+START_TEST(an_acquire_says_if_its_string_may_stand_on_a_majority)
+	{
+		static const struct {
+			const char *answers;
+			enum store_status status;
+			bool left;
+		} cases[] = {
+			{"ORR", STORE_REFUSED, false}, {"OUR", STORE_REFUSED, true},
+			{"RUU", STORE_REFUSED, true},  {"OHR", STORE_HELD, false},
+			{"OHU", STORE_HELD, true},     {"HHU", STORE_HELD, false},
+		};
+
+		for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+			struct asker asker;
+
+			begin(3);
+			ask(&asker, STORE_ACQUIRE, 'a', false);
+			for (unsigned j = 0; j < 3; j++)
+				answer(j, status_of(cases[i].answers[j]));
+			expect_answer(&asker, cases[i].status);
+			ck_assert_msg(asker.left == cases[i].left, "%s", cases[i].answers);
+			end();
+		}
+	}
+END_TEST
+
+START_TEST(what_was_broken_is_removed_from_members_that_did_not_say_so)
+	{
+		struct asker asker;
+
+		begin(5);
+		for (unsigned i = 0; i < 5; i++)
+			members[i].stands = i == 1 ? 'b' : 'a';
+		ask(&asker, STORE_BREAK, 'x', false);
+		answer(0, STORE_OK);
+		answer(1, STORE_OK);
+		answer(2, STORE_REFUSED);
+		ck_assert_uint_eq(asker.n_answers, 0);
+		answer(4, STORE_GONE);
+		expect_answer(&asker, STORE_OK);
+		/* Never the command itself again: another lock may stand there by then. */
+		expect(2, STORE_RELEASE, 'a');
+		answer(2, STORE_OK);
+		expect(2, STORE_RELEASE, 'b');
+		answer(2, STORE_GONE);
+		expect(3, STORE_BREAK, 'x');
+		answer(3, STORE_UNKNOWN);
+		expect(3, STORE_RELEASE, 'a');
+		answer(3, STORE_REFUSED);
+		expect(3, STORE_RELEASE, 'b');
+		answer(3, STORE_HELD);
+		expect_nothing(3);
+		pass_ms(50);
+		expect(3, STORE_RELEASE, 'a');
+		answer(3, STORE_OK);
+		pass_ms(10000);
+		for (unsigned i = 0; i < 5; i++)
+			expect_nothing(i);
+		end();
+	}
+END_TEST
+
+START_TEST(an_answer_is_settled_when_that_of_a_majority_is)
+	{
+		struct asker asker;
+
+		begin(3);
+		take('a');
+		members[0].settled = false;
+		ask(&asker, STORE_RELEASE, 'a', false);
+		answer(1, STORE_OK);
+		answer(2, STORE_OK);
+		ck_assert(asker.settled);
+		answer(0, STORE_OK);
+		take('b');
+		ask(&asker, STORE_RELEASE, 'b', false);
+		answer(0, STORE_OK);
+		answer(2, STORE_OK);
+		ck_assert_int_eq(asker.status, STORE_OK);
+		ck_assert(!asker.settled);
+		end();
+	}
+END_TEST
+
+START_TEST(an_extension_says_how_much_a_lost_one_may_cut_off)
+	{
+		struct asker asker;
+
+		begin(3);
+		take('a');
+		ask_ttl(&asker, STORE_EXTEND, 'a', false, 100);
+		answer(0, STORE_OK);
+		answer(1, STORE_UNKNOWN);
+		answer(2, STORE_OK);
+		expect_answer(&asker, STORE_OK);
+		ck_assert_int_eq(asker.cut_ms, 0);
+		/* With the one that may yet get the lost one. */
+		ask(&asker, STORE_EXTEND, 'a', false);
+		members[1].settled = false;
+		answer(0, STORE_OK);
+		answer(1, STORE_OK);
+		expect_answer(&asker, STORE_OK);
+		ck_assert_int_eq(asker.cut_ms, 100);
+		answer(2, STORE_REFUSED);
+		/* Without it. */
+		ask(&asker, STORE_EXTEND, 'a', false);
+		answer(0, STORE_OK);
+		answer(2, STORE_OK);
+		expect_answer(&asker, STORE_OK);
+		ck_assert_int_eq(asker.cut_ms, 0);
+		/* When it can't. */
+		members[1].settled = true;
+		answer(1, STORE_OK);
+		ask(&asker, STORE_EXTEND, 'a', false);
+		answer(0, STORE_OK);
+		answer(1, STORE_OK);
+		expect_answer(&asker, STORE_OK);
+		ck_assert_int_eq(asker.cut_ms, 0);
+		answer(2, STORE_OK);
+		end();
+	}
+END_TEST
+
 /* ------------------------------------------------------------------ gaps */
 
 START_TEST(a_member_that_came_back_empty_is_filled_again)
@@ -776,6 +920,28 @@ START_TEST(a_slow_member_is_filled_unless_the_lock_ends)
 			answer(i, i < 2 ? STORE_OK : STORE_GONE);
 		expect_answer(&release, STORE_OK);
 		expect_nothing(2);
+		end();
+	}
+END_TEST
+
+START_TEST(a_late_answer_does_not_undo_a_later_extension)
+	{
+		struct asker first, second;
+
+		begin(3);
+		take('a');
+		ask_ttl(&first, STORE_EXTEND, 'a', false, 1000);
+		answer(0, STORE_OK);
+		answer(1, STORE_OK);
+		ask(&second, STORE_EXTEND, 'a', false);
+		/* Behind the second one it would give the key less time than that has. */
+		answer(2, STORE_GONE);
+		expect(2, STORE_EXTEND, 'a');
+		ck_assert_uint_eq(n_open(2), 1);
+		answer(0, STORE_OK);
+		answer(1, STORE_OK);
+		answer(2, STORE_GONE);
+		ck_assert_int_eq(expect(2, STORE_ACQUIRE, 'a')->ttl_ms, TTL_MS);
 		end();
 	}
 END_TEST
@@ -905,6 +1071,7 @@ START_TEST(a_fence_that_cannot_be_written_is_no_grant)
 		ck_assert_uint_eq(asker.n_answers, 0);
 		answer(2, STORE_REFUSED);
 		expect_answer(&asker, STORE_REFUSED);
+		ck_assert(asker.left);
 		expect(0, STORE_RELEASE, 'a');
 		expect(1, STORE_RELEASE, 'a');
 		expect_nothing(2);
@@ -1244,8 +1411,13 @@ static Suite *quorum_suite(void)
 	tcase_add_test(tcase, a_settled_answer_ends_the_doubt);
 	tcase_add_test(tcase, a_release_is_repeated_only_where_the_lock_may_stand);
 	tcase_add_test(tcase, a_release_of_an_unknown_string_is_repeated_everywhere);
+	tcase_add_test(tcase, an_acquire_says_if_its_string_may_stand_on_a_majority);
+	tcase_add_test(tcase, what_was_broken_is_removed_from_members_that_did_not_say_so);
+	tcase_add_test(tcase, an_answer_is_settled_when_that_of_a_majority_is);
+	tcase_add_test(tcase, an_extension_says_how_much_a_lost_one_may_cut_off);
 	tcase_add_test(tcase, a_member_that_came_back_empty_is_filled_again);
 	tcase_add_test(tcase, a_slow_member_is_filled_unless_the_lock_ends);
+	tcase_add_test(tcase, a_late_answer_does_not_undo_a_later_extension);
 	tcase_add_test(tcase, what_was_lost_after_filling_is_removed);
 	tcase_add_test(tcase, a_replacement_fills_gaps_and_removes_what_it_replaced);
 	tcase_add_test(tcase, a_replacement_that_failed_is_asked_again_undisturbed);

@@ -370,7 +370,7 @@ static void break_done(struct errand *errand)
 		} else if (same_place && mutex->state == MUTEX_HELD) {
 			mutex_lose(mutex, LOST_BROKEN);
 		} else if (same_place && mutex->state == MUTEX_LINGERING) {
-			mutex_drop_value(mutex, true);
+			mutex_remove_value(mutex);
 			mutex_next(mutex);
 		} else if (same_place) {
 			mutex_note_free(mutex);

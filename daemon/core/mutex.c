@@ -347,6 +347,25 @@ static int64_t ask_ttl_ms(const struct mutex *mutex, const struct ask *ask)
 
 /* ------------------------------------------------------------------ what stands in the store */
 
+static void forget_value(struct mutex *mutex)
+{
+	mutex->value_slot = 0;
+	mutex->value[0] = '\0';
+	mutex->doubtful = mutex->prolonged = false;
+	mutex->stray_ttl_ms = 0;
+	mutex->settling = false;
+	mutex->upkeep = NULL;
+}
+
+void mutex_remove_value(struct mutex *mutex)
+{
+	const int64_t until_us = lease_gone_us(&mutex->lease) + SECOND_US;
+
+	errand_remove(mutex, mutex->value, 0, mutex->prolonged ? CLOCK_NEVER : until_us,
+		      mutex->doubtful, mutex->value_slot);
+	forget_value(mutex);
+}
+
 void mutex_drop_value(struct mutex *mutex, bool gone)
 {
 	struct table *table = mutex->table;
@@ -369,12 +388,7 @@ void mutex_drop_value(struct mutex *mutex, bool gone)
 	} else if (mutex->value_slot) {
 		table->env.journal->class->drop(table->env.journal, mutex->value_slot);
 	}
-	mutex->value_slot = 0;
-	mutex->value[0] = '\0';
-	mutex->doubtful = mutex->prolonged = false;
-	mutex->stray_ttl_ms = 0;
-	mutex->settling = false;
-	mutex->upkeep = NULL;
+	forget_value(mutex);
 }
 
 /* A fence of the store's as clients see it. */
@@ -713,6 +727,12 @@ static void acquire_done(struct mutex *mutex)
 	struct store_op *op = &mutex->op;
 	int64_t from_us = mutex->sent_us;
 
+	if (op->left) {
+		/* A lost command may put it there; its time is counted from here at the latest. */
+		mutex->doubtful = true;
+		mutex->doubtful_us = mutex_now_us(mutex);
+		mutex->lease = lease_make(mutex_now_us(mutex), op->ttl_ms * MS_US);
+	}
 	mutex->answered_round = mutex->round;
 	switch (op->status) {
 	case STORE_OK:
@@ -739,7 +759,10 @@ static void acquire_done(struct mutex *mutex)
 	case STORE_HELD:
 	case STORE_GONE:
 		note_answer(mutex);
-		mutex_drop_value(mutex, true);
+		if (op->left)
+			mutex_remove_value(mutex);
+		else
+			mutex_drop_value(mutex, true);
 		held_elsewhere(mutex);
 		return;
 	case STORE_REFUSED:
@@ -747,6 +770,11 @@ static void acquire_done(struct mutex *mutex)
 		store_failed(mutex);
 		if (mutex->settling) {
 			retry_later(mutex);
+			return;
+		}
+		if (op->left) {
+			/* Not to be left there by a crash; and no other is asked for before. */
+			mutex_start_release(mutex, NULL);
 			return;
 		}
 		mutex_drop_value(mutex, true);
@@ -1256,7 +1284,8 @@ void mutex_release(struct mutex *mutex, struct ask *ask)
 	} else {
 		/* How long it would stand is not known: as long as one of ours, at a guess. */
 		const int64_t until_us = ask->asked_us + 2 * settings->ttl_ms * MS_US;
-		struct errand *errand = errand_remove(mutex, ask->string, 0, until_us, false, 0);
+		struct errand *errand = errand_remove(mutex, ask->string, 0, until_us, false,
+						      journal_claim(mutex, ask->string));
 
 		TAILQ_INSERT_TAIL(&errand->asks, ask, entry);
 	}

@@ -218,6 +218,8 @@ void mutex_let_go(struct mutex *mutex, struct ask *ask);
 void mutex_end_lock(struct mutex *mutex);
 /* Nothing of ours is needed in the store any more: takes value out of the mutex. */
 void mutex_drop_value(struct mutex *mutex, bool gone);
+/* The same when nobody relies on it any more, and it may stand: it is removed at once. */
+void mutex_remove_value(struct mutex *mutex);
 /* Nothing of ours stands in the store: on to whoever waits. */
 void mutex_next(struct mutex *mutex);
 /* Gives back what stands in the store. */

@@ -202,8 +202,10 @@ static void cap_by_pending(struct mutex *mutex)
 			cap_by(mutex, errand->sent_us, errand->op.ttl_ms);
 }
 
-static void prolonged(struct mutex *mutex, int64_t sent_us, int64_t ttl_us, int64_t holder_ttl_us)
+static void prolonged(struct mutex *mutex, const struct errand *errand, int64_t holder_ttl_us)
 {
+	const int64_t sent_us = errand->sent_us;
+	const struct lease old = mutex->lease;
 	struct lock *lock = mutex->lock;
 	const int64_t old_end_us = end_us(mutex);
 
@@ -211,10 +213,15 @@ static void prolonged(struct mutex *mutex, int64_t sent_us, int64_t ttl_us, int6
 	if (sent_us < mutex->lease.from_us)
 		return;
 	mutex->prolonged = false;
-	mutex->lease = lease_make(sent_us, ttl_us);
+	mutex->lease = lease_make(sent_us, errand->op.ttl_ms * MS_US);
 	cap_by_pending(mutex);
 	if (mutex->stray_ttl_ms)
 		cap_by(mutex, sent_us, mutex->stray_ttl_ms);
+	if (errand->op.cut_ms)
+		cap_by(mutex, sent_us, errand->op.cut_ms);
+	/* What was promised before still holds. */
+	if (mutex->lease.end_us < old.end_us)
+		mutex->lease = old;
 	if (holder_ttl_us) {
 		/* Inside a claim he may have been given more since this was sent. */
 		const struct lease lease = lease_make(sent_us, holder_ttl_us);
@@ -236,7 +243,7 @@ void mutex_note_extension(struct mutex *mutex, const struct errand *errand, int6
 	if (op->status == STORE_UNKNOWN || (op->status == STORE_OK && !mutex->lock))
 		mutex->prolonged = true;
 	else if (op->status == STORE_OK)
-		prolonged(mutex, errand->sent_us, op->ttl_ms * MS_US, holder_ttl_us);
+		prolonged(mutex, errand, holder_ttl_us);
 }
 
 void mutex_upkeep_done(struct errand *errand)
@@ -291,8 +298,10 @@ void mutex_lose(struct mutex *mutex, enum lost_reason reason)
 	mutex_end_lock(mutex);
 	switch (reason) {
 	case LOST_REPLACED:
-	case LOST_BROKEN:
 		mutex_drop_value(mutex, true);
+		break;
+	case LOST_BROKEN:
+		mutex_remove_value(mutex);
 		break;
 	default:
 		if (mutex_value_is_own(mutex) && lease_left_us(&mutex->lease, free_us) > 0) {

@@ -63,7 +63,8 @@ enum store_verb {
 	STORE_CHECK,
 	/* Does anything stand there? HELD (pttl_ms, holder, receivers) | GONE. */
 	STORE_LOOK,
-	/* Deletes whatever stands there and publishes that the mutex is free. OK | GONE. */
+	/* Deletes whatever stands there and publishes that the mutex is free. OK (broken) | GONE.
+	 */
 	STORE_BREAK,
 	/* Raises the fence counter to fence_floor if it is lower. For quorums. OK. */
 	STORE_RAISE,
@@ -121,6 +122,17 @@ struct store_op {
 	 * one was lost with its connection and nobody could make sure of that connection's end.
 	 */
 	bool settled;
+	/*
+	 * Of an ACQUIRE that was not granted: its string may stand nevertheless. The store removes
+	 * it, but forgets that with its process.
+	 */
+	bool left;
+	/*
+	 * Of an EXTEND that is OK: a lost command may yet be carried out, from when on the key
+	 * stands for so long only; 0: none that the store knows of beside those that it answered
+	 * UNKNOWN.
+	 */
+	int64_t cut_ms;
 	/* Of a fenced OK; of a fenced ACQUIRE or REPLACE that failed what it would be, or 0. */
 	int64_t fence;
 	bool fence_is_new; /* no counter stood there before */
@@ -137,6 +149,7 @@ struct store_op {
 	const char *text;   /* of REFUSED and UNKNOWN: which store and why, for people; never NULL
 			       there */
 	const char *holder; /* of a LOOK that is HELD: what was announced, or NULL */
+	const char *broken; /* of a BREAK that is OK: what stood there; NULL: no text */
 };
 
 /* store_op.other of a string, by its first 8 bytes. */
@@ -234,7 +247,9 @@ struct store {
 
 static inline void store_submit(struct store *store, struct store_op *op)
 {
-	op->written = false;
+	op->written = op->left = false;
+	op->cut_ms = 0;
+	op->broken = NULL;
 	store->class->submit(store, op);
 }
 

@@ -33,6 +33,7 @@ struct memory {
 	 * keys leave nothing behind.
 	 */
 	int64_t fence;
+	char broken[LOCK_STRING_SIZE]; /* by the BREAK that is being answered */
 	struct memory_ops submitted;
 	LIST_HEAD(, store_watch) new_watches; /* to be told that they are ready */
 	LIST_HEAD(, store_watch) watches;
@@ -180,8 +181,11 @@ static void memory_carry_out(struct memory *memory, struct store_op *op, int64_t
 		break;
 	case STORE_BREAK:
 		op->status = entry ? STORE_OK : STORE_GONE;
-		if (entry)
+		if (entry) {
+			strcpy(memory->broken, entry->value);
+			op->broken = memory->broken;
 			memory_drop(memory, entry);
+		}
 		break;
 	case STORE_RAISE:
 		if (memory->fence < op->fence_floor)

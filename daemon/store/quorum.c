@@ -72,6 +72,8 @@
 #define SHORT_US (20 * MS_US)
 /* Releases that members announce belong together if they come within this time. */
 #define HEARD_US SECOND_US
+/* How long it is tried to remove what was broken elsewhere, whose ttl nobody knows. */
+#define BROKEN_MS (INT64_C(3600) * 1000)
 /* On one member; what is more is left to expire. */
 #define REMOVALS_MAX 20000
 
@@ -87,13 +89,16 @@ struct part {
 	bool busy;     /* op is submitted */
 	bool asked;    /* busy with the command itself, not with what follows it */
 	bool answered; /* the command itself, or given up */
+	bool settled;  /* ... and no earlier one can follow */
 	bool followed; /* what follows was sent: once is enough */
+	bool buried;   /* what it broke is seen to on the others */
 	enum store_status status;
 	int64_t fence; /* its counter is at least this, if it has one */
 	bool fence_is_new;
 	int64_t pttl_ms;
 	uint64_t other;		 /* of HELD: by whom; 0 not known */
 	char *holder;		 /* owned */
+	char *broken;		 /* owned; of BREAK */
 	struct removal *removal; /* sent after it without waiting for its answer; or NULL */
 };
 
@@ -107,6 +112,7 @@ enum round_phase {
 /* A command that was submitted to the quorum. Freed when the last member has answered. */
 struct round {
 	struct quorum *quorum;
+	uint64_t number;     /* in the order of submission */
 	struct store_op *op; /* the asker's; NULL once answered */
 	enum store_verb verb;
 	enum round_phase phase;
@@ -144,7 +150,10 @@ struct claim {
 	char value[LOCK_STRING_SIZE];
 	uint16_t stands;  /* a bit a member: it may stand there */
 	uint16_t appears; /* ... or may yet, by a command that was lost */
+	uint16_t strays;  /* ... a lost command may yet make it stand for only cut_ms more */
+	int64_t cut_ms;	  /* the least of all that strays may do */
 	bool ending;	  /* its release, or its successor, is on its way */
+	uint64_t round;	  /* the number of the last command about it */
 	int64_t until_us; /* it has expired everywhere by then */
 };
 
@@ -187,6 +196,7 @@ struct quorum {
 	struct store *members[QUORUM_MEMBERS_MAX];
 	unsigned n_removals[QUORUM_MEMBERS_MAX];
 	unsigned n;
+	uint64_t n_rounds; /* so far */
 	struct timers timers;
 	int64_t armed_us; /* what env.arm() was told last */
 	struct round_list submitted, rounds;
@@ -303,7 +313,22 @@ static struct claim *claim_get(struct quorum *quorum, const char *value, uint16_
 		HASH_ADD_STR(quorum->claims, value, claim);
 	}
 	claim->until_us = max64(claim->until_us, expired_us(quorum, ttl_ms));
+	claim->round = quorum->n_rounds;
 	return claim;
+}
+
+/* What a member's answer to a command that gives it a time to stand says about that. */
+static void claim_note_time(struct claim *claim, const struct part *part)
+{
+	const uint16_t bit = (uint16_t)(1u << part->index);
+
+	if (part->op.status == STORE_UNKNOWN) {
+		if (!claim->strays || part->op.ttl_ms < claim->cut_ms)
+			claim->cut_ms = part->op.ttl_ms;
+		claim->strays |= bit;
+	} else if (is_definite(part->op.status) && part->op.settled) {
+		claim->strays &= (uint16_t)~bit;
+	}
 }
 
 /* What a member's answer to a command that would set this value says about it. */
@@ -318,6 +343,7 @@ static void claim_note_set(struct quorum *quorum, const char *value, const struc
 		claim->stands |= bit;
 	else if (part->op.status == STORE_UNKNOWN)
 		claim->appears |= bit;
+	claim_note_time(claim, part);
 }
 
 /* What a member's answer to a command that compared it with what stands says about it. */
@@ -341,6 +367,7 @@ static void claim_note_compared(struct quorum *quorum, const char *value, const 
 static void claims_note(struct round *round, const struct part *part, enum store_verb verb)
 {
 	struct quorum *quorum = round->quorum;
+	struct claim *claim;
 
 	switch (verb) {
 	case STORE_ACQUIRE:
@@ -351,6 +378,10 @@ static void claims_note(struct round *round, const struct part *part, enum store
 		claim_note_compared(quorum, round->value, part, false);
 		break;
 	case STORE_EXTEND:
+		claim_note_compared(quorum, round->value, part, true);
+		if ((claim = claim_find(quorum, round->value)))
+			claim_note_time(claim, part);
+		break;
 	case STORE_CHECK:
 		claim_note_compared(quorum, round->value, part, true);
 		break;
@@ -491,7 +522,9 @@ static void fill_part(struct round *round, struct part *part)
 	/* It is to end there when it does on the others. */
 	const int64_t left_us = round->ttl_ms * MS_US - (now_us(quorum) - round->submitted_us);
 
-	if (part->followed || !claim || claim->ending || left_us < MS_US)
+	/* The answer to an earlier command must not undo what a later one has done there. */
+	if (part->followed || !claim || claim->ending || claim->round != round->number ||
+	    left_us < MS_US)
 		return;
 	part->followed = true;
 	strcpy(part->op.value, value);
@@ -513,6 +546,38 @@ static void bury(struct round *round, struct part *part, const char *value)
 	claim->appears &= (uint16_t)~bit;
 }
 
+/*
+ * What was broken is removed from members that did not answer; they must not be told to break
+ * whatever stands there by then.
+ */
+static void bury_broken(struct round *round, const char *value)
+{
+	if (strlen(value) >= LOCK_STRING_SIZE)
+		return; /* no daemon's; it is left to expire */
+	for (unsigned i = 0; i < round->quorum->n; i++) {
+		const struct part *part = &round->parts[i];
+
+		if (!part->answered || !is_definite(part->status))
+			remove_from(round->quorum, i, &round->key, value, BROKEN_MS, false);
+	}
+}
+
+/* The break is decided, or a late answer has come. */
+static void follow_break(struct round *round, struct part *part)
+{
+	bool known = part->broken == NULL;
+
+	for (unsigned i = 0; i < round->quorum->n && !known; i++) {
+		const struct part *other = &round->parts[i];
+
+		known = other != part && other->buried && strcmp(other->broken, part->broken) == 0;
+	}
+	if (known || part->buried)
+		return;
+	part->buried = true;
+	bury_broken(round, part->broken);
+}
+
 /* What a member's answer to a command that is decided asks for. */
 static void follow_up(struct round *round, struct part *part)
 {
@@ -526,6 +591,8 @@ static void follow_up(struct round *round, struct part *part)
 		bury(round, part, round->value);
 	if (round->next_is_dead)
 		bury(round, part, round->next);
+	if (round->verb == STORE_BREAK)
+		follow_break(round, part);
 	if (!round->granted)
 		return;
 	if (round->fenced)
@@ -550,6 +617,7 @@ static void round_free(struct round *round)
 		if (round->parts[i].removal)
 			round->parts[i].removal->part = NULL;
 		free(round->parts[i].holder);
+		free(round->parts[i].broken);
 	}
 	TAILQ_REMOVE(round->flushed ? &quorum->rounds : &quorum->submitted, round, entry);
 	store_key_deinit(&round->key);
@@ -596,6 +664,16 @@ static void count_answer(struct quorum *quorum, const struct round *round, enum 
 	stats->latency_buckets[bucket]++;
 }
 
+/* On how many members can nothing that was submitted before be carried out any more? */
+static unsigned n_settled(const struct round *round)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < round->quorum->n; i++)
+		n += round->parts[i].settled;
+	return n;
+}
+
 /* The one way in which an asker gets its answer. */
 static void round_answer(struct round *round, enum store_status status)
 {
@@ -612,7 +690,7 @@ static void round_answer(struct round *round, enum store_status status)
 			follow_up(round, &round->parts[i]);
 	round->op = NULL;
 	op->status = status;
-	op->settled = is_definite(status);
+	op->settled = is_definite(status) && n_settled(round) >= majority(quorum);
 	op->lasting = status == STORE_REFUSED && round->n_lasting > spare(quorum);
 	op->fence = round->fence;
 	op->fence_is_new = round->n_new == round->n_ok;
@@ -728,6 +806,7 @@ static unsigned n_raised(const struct round *round, bool may)
 static void acquire_undo(struct round *round)
 {
 	round->value_is_dead = true;
+	round->op->left = round->n_ok + round->n_unknown + n_open(round) >= majority(round->quorum);
 	for (unsigned i = 0; i < round->quorum->n; i++) {
 		struct part *part = &round->parts[i];
 
@@ -829,14 +908,31 @@ static void decide_release(struct round *round)
 	}
 }
 
+/* How long what was extended stands, whatever lost commands do yet to the members that have it. */
+static int64_t cut_ms(const struct round *round)
+{
+	const struct claim *claim = claim_find(round->quorum, round->value);
+	unsigned n_sure = 0;
+
+	for (unsigned i = 0; claim && i < round->quorum->n; i++) {
+		const struct part *part = &round->parts[i];
+
+		n_sure += part->answered && part->status == STORE_OK &&
+			  !(claim->strays & (uint16_t)(1u << i));
+	}
+	return claim && n_sure < majority(round->quorum) ? claim->cut_ms : 0;
+}
+
 static void decide_extend(struct round *round)
 {
-	if (round->n_ok >= majority(round->quorum))
+	if (round->n_ok >= majority(round->quorum)) {
+		round->op->cut_ms = cut_ms(round);
 		round_answer(round, STORE_OK);
-	else if (n_not_ours(round) > spare(round->quorum))
+	} else if (n_not_ours(round) > spare(round->quorum)) {
 		decide_not_ours(round);
-	else if (is_undecidable(round))
+	} else if (is_undecidable(round)) {
 		round_fail_if_any(round);
+	}
 }
 
 static void decide_check(struct round *round)
@@ -864,7 +960,7 @@ static void decide_look(struct round *round)
 	}
 }
 
-/* What stands is deleted at once, and on a majority; others keep theirs until it expires. */
+/* What stands is deleted at once, and on a majority; the same is removed from the others. */
 static void decide_break(struct round *round)
 {
 	const struct quorum *quorum = round->quorum;
@@ -952,10 +1048,13 @@ static void note_answer(struct round *round, struct part *part)
 	const struct store_op *op = &part->op;
 
 	part->status = op->status;
+	part->settled = is_definite(op->status) && op->settled;
 	if (is_definite(op->status) && round->fenced) {
 		part->fence = op->fence;
 		part->fence_is_new = op->fence_is_new;
 	}
+	if (op->status == STORE_OK && op->broken)
+		part->broken = xstrdup(op->broken);
 	if (op->status == STORE_HELD) {
 		part->pttl_ms = op->pttl_ms;
 		part->other = op->other;
@@ -1090,6 +1189,7 @@ static void quorum_submit(struct store *store, struct store_op *op)
 	struct round *round = xcalloc(1, sizeof(*round) + quorum->n * sizeof(*round->parts));
 
 	round->quorum = quorum;
+	round->number = ++quorum->n_rounds;
 	round->op = op;
 	round->verb = op->verb;
 	/* The asker may be answered, and gone, before the last member is. */

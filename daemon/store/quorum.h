@@ -10,10 +10,11 @@
  *
  *	ACQUIRE	is never answered UNKNOWN. Whatever it left on members that failed or came too late
  *		is removed there by the quorum, so a string that was not granted must not be used
- *		again.
+ *		again. `left` is told when that may be a majority.
  *	EXTEND, REPLACE	set the string on members that came back without it, once a majority has it.
- *	settled	is true of every definite answer: what may still be carried out on single members is
- *		the quorum's to remove.
+ *	BREAK	has what stood on members that said so removed from those that did not answer.
+ *	settled	is true if that of a majority is: what may still be carried out on the others is the
+ *		quorum's to remove.
  */
 #include "core/clock.h"
 #include "core/store.h"

@@ -19,7 +19,7 @@
  *			{K}:free
  *	check		GET of K, without a script
  *	look		GET and PTTL of K, GET of {K}:holder, PUBLISH to {K}:free
- *	break		DEL of K and {K}:holder, PUBLISH to {K}:free
+ *	break		GET of K, DEL of K and {K}:holder, PUBLISH to {K}:free
  *	raise		GET and SET of {K}:fence (for majorities of servers only)
  *	in a cluster	CLUSTER SLOTS, ASKING
  *	wait_replicas	WAIT, behind acquire, replace and extend
@@ -204,10 +204,11 @@ static const char *const scripts[N_SCRIPTS] = {
 
 	/* KEYS: the lock, holder. ARGV: channel, message */
 	[SCRIPT_BREAK] =
+		"local there = redis.pcall('GET', KEYS[1])\n"
 		"if redis.call('DEL', KEYS[1]) == 0 then return {2} end\n"
 		"redis.pcall('DEL', KEYS[2])\n"
 		LUA_PUBLISH("ARGV[1]", "ARGV[2]")
-		"return {0}\n",
+		"return {0, type(there) == 'string' and there or ''}\n",
 
 	/* KEYS: the counter alone. ARGV: floor, the counter's ttl */
 	[SCRIPT_RAISE] =
@@ -555,6 +556,10 @@ static bool script_read_done(struct store_op *op, const redisReply *reply)
 	case STORE_REPLACE:
 		return reply_integer(reply, 2, &op->contenders);
 	case STORE_BREAK:
+		if (reply->elements > 1 && reply->element[1]->type == REDIS_REPLY_STRING &&
+		    reply->element[1]->len > 0)
+			op->broken = reply->element[1]->str;
+		return true;
 	case STORE_RAISE:
 		return true;
 	default:

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -32,7 +33,7 @@ static void crashed(int number)
 {
 	signal(SIGABRT, SIG_DFL);
 	world_fail(&world, "%s",
-		   number == SIGALRM ? "one world takes for ever" : strsignal(number));
+		   number == SIGPROF ? "one world takes for ever" : strsignal(number));
 }
 
 static void usage(FILE *to)
@@ -138,9 +139,10 @@ int main(int argc, char **argv)
 	}
 	signal(SIGABRT, crashed);
 	signal(SIGSEGV, crashed);
-	signal(SIGALRM, crashed);
+	signal(SIGPROF, crashed);
 	for (uint64_t seed = from; seed <= to; seed++) {
-		alarm(60);
+		/* Of its own time: the process may be stopped for a while. */
+		setitimer(ITIMER_PROF, &(struct itimerval){.it_value = {.tv_sec = 60}}, NULL);
 		taken += world_run(&world, seed, steps, nodes);
 		worlds++;
 		grants += world.n_grants;

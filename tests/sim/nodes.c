@@ -92,15 +92,13 @@ void nodes_removed(struct sim_server *server, int index, enum remove_cause cause
 
 void nodes_lost_counter(struct sim_server *server, int index)
 {
-	struct sim_key *here = &server->keys[index];
-
-	here->lost_counter |= here->fence > 0;
+	server->keys[index].no_counter = true;
 }
 
-/* Has it lost its data, and does not know the last fence since? */
+/* Did it never have a counter, or lost it, and does not know the last fence since? */
 static bool is_blank(struct world *world, const struct sim_key *here, int index)
 {
-	return here->lost_counter && here->fence < world->server.keys[index].fence_high;
+	return here->no_counter && here->fence < world->server.keys[index].fence_high;
 }
 
 static bool is_clear(struct sim_store *store, struct sim_server *server, int64_t for_us)
@@ -114,7 +112,7 @@ static bool is_clear(struct sim_store *store, struct sim_server *server, int64_t
 
 /*
  * Fences grow strictly for as long as those nodes that are down, or cannot be reached, while the
- * lock is asked for, and those that have lost their counter, are together a minority.
+ * lock is asked for, and those that have no counter, are together a minority.
  */
 static bool too_few_counters(struct daemon *daemon, int index)
 {
@@ -181,7 +179,7 @@ void nodes_fence_granted(struct world *world, int index, int64_t fence)
 	for (int i = 0; i < world->traits.n_nodes; i++) {
 		struct sim_key *here = &world->nodes[i].keys[index];
 
-		here->lost_counter = here->lost_counter && here->fence < fence;
+		here->no_counter = here->no_counter && here->fence < fence;
 	}
 }
 
@@ -224,18 +222,12 @@ void nodes_check_holds(struct world *world)
 	}
 }
 
-/*
- * What stands until it expires. On a minority: what a quorum was still to remove when its process
- * ended. On a majority too: what was never granted, and was to be removed at that time; and what
- * was broken on some nodes while others could not be reached, or were asked before it stood there.
+/* What stands until it expires: on a minority, what a quorum was to remove when its process ended.
  */
 static bool is_leftover(struct world *world, const struct sim_key *here, int index)
 {
-	const bool ended = here->by_born != world->daemons[here->by_daemon].n_born;
-
-	return strings_have(&world->vanished, here->value) ||
-	       (ended && (!strings_have(&world->granted, here->value) ||
-			  count(world, index, here->value) < majority(world)));
+	return here->by_born != world->daemons[here->by_daemon].n_born &&
+	       count(world, index, here->value) < majority(world);
 }
 
 bool nodes_at_rest(struct world *world, char *text, size_t size)
@@ -278,6 +270,8 @@ void nodes_init(struct world *world)
 		const int64_t ppm = world->server.ppm < 0 ? -world->server.ppm : world->server.ppm;
 
 		server_init(world, &world->nodes[i], i);
+		for (int k = 0; k < N_KEYS; k++)
+			world->nodes[i].keys[k].no_counter = true;
 		world->nodes[i].ppm = random_of(world, -ppm, ppm);
 	}
 }

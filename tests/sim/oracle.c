@@ -227,7 +227,8 @@ static bool contends(struct daemon *daemon, int key)
 	if (!daemon->up || daemon->stopping || daemon->frozen || is_outdated(daemon, key) ||
 	    !sim_store_connected(daemon->stores[0]) ||
 	    world->now_us - sim_store_watching_since_us(daemon->stores[0], key) < known ||
-	    world->now_us - daemon->trouble_us < known ||
+	    /* An answer that is late holds up what comes behind it. */
+	    world->now_us - daemon->trouble_us < known + 2 * world->traits.slow_us ||
 	    world->now_us - daemon->granted_us[key] < known)
 		return false;
 	TAILQ_FOREACH (ask, &daemon->asks, entry) {
@@ -343,8 +344,6 @@ struct hold *oracle_granted(struct sim_ask *ask)
 	hold->live = hold->known = true;
 	hold->vanished = strings_have(&world->vanished, hold->value);
 	hold->partly_lost = strings_have(&world->lost, hold->value);
-	if (world->traits.n_nodes)
-		strings_add(&world->granted, hold->value);
 	hold->renew = lock->renew;
 	hold->end_us = local_now(daemon) + mutex_lock_left_us(lock->mutex);
 	hold->fence = lock->fence;
@@ -421,7 +420,9 @@ void oracle_lost(struct daemon *daemon, const struct lock *lock, enum lost_reaso
 			world_fail(world, "d%d: %.6s was not renewed", daemon->index, lock->string);
 		break;
 	case LOST_REPLACED:
-		if (world_stands_as(world, hold->key, hold->value))
+		/* What it was lost from may get it back from an acquire that was slow. */
+		if (!hold->vanished && !hold->partly_lost &&
+		    world_stands_as(world, hold->key, hold->value))
 			world_fail(world, "d%d: %.6s is not replaced", daemon->index, lock->string);
 		break;
 	case LOST_BROKEN:
@@ -566,6 +567,16 @@ void oracle_asked(struct sim_ask *ask)
 	      trace_tag(ask->ask.string), ask->ask.wait_us);
 }
 
+void oracle_found(struct world *world, const char *value)
+{
+	struct sim_ask *ask;
+
+	for (int i = 0; i < world->traits.n_daemons; i++) {
+		TAILQ_FOREACH (ask, &world->daemons[i].asks, entry)
+			ask->found |= !strcmp(ask->ask.string, value);
+	}
+}
+
 static void check_latency(struct sim_ask *ask, bool answered)
 {
 	struct daemon *daemon = ask->daemon;
@@ -660,10 +671,11 @@ static void check_release(struct sim_ask *ask)
 	bool stands = world_stands_as(world, ask->key, ask->ask.string);
 
 	if (ask->ask.outcome == OUTCOME_OK) {
-		if (stands)
+		/* If it was found, a lost command has put it there anew, which is seen to. */
+		if (stands && (!ask->found || world->traits.n_nodes))
 			world_fail(world, "d%d: RELEASE %.6s was answered OK and it stands",
 				   daemon->index, ask->ask.string);
-		if (ask->wrong || (!ask->was_live && !ask->stood && !ask->others))
+		if (ask->wrong || (!ask->was_live && !ask->stood && !ask->found && !ask->others))
 			world_fail(world, "d%d: RELEASE %.6s was answered OK and was not held",
 				   daemon->index, ask->ask.string);
 	} else if (ask->ask.outcome == OUTCOME_UNLOCK_FAIL) {

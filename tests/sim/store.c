@@ -43,7 +43,7 @@ struct cmd {
 	bool lasting, settled, fence_is_new;
 	uint64_t other;
 	int64_t fence, pttl_ms, contenders, receivers;
-	char holder[16];
+	char holder[16], broken[LOCK_STRING_SIZE];
 	TAILQ_ENTRY(cmd) entry; /* in the connection, or unwritten */
 	TAILQ_ENTRY(cmd) backlog_entry;
 };
@@ -340,6 +340,7 @@ static void execute(struct world *world, struct cmd *cmd)
 	case STORE_RELEASE:
 		if (!same)
 			return;
+		oracle_found(world, cmd->value);
 		server_remove(server, cmd->key, REMOVED_RELEASED, world->now_us);
 		publish(server, cmd->key, STORE_MESSAGE_FREE, cmd->daemon);
 		cmd->status = STORE_OK;
@@ -362,6 +363,7 @@ static void execute(struct world *world, struct cmd *cmd)
 	case STORE_BREAK:
 		if (!key->stands)
 			return;
+		memcpy(cmd->broken, key->value, LOCK_STRING_SIZE);
 		server_remove(server, cmd->key, REMOVED_VANISHED, world->now_us);
 		publish(server, cmd->key, STORE_MESSAGE_FREE, cmd->daemon);
 		cmd->status = STORE_OK;
@@ -416,6 +418,7 @@ static void answer(struct cmd *cmd, enum store_status status)
 		   : status == STORE_UNKNOWN ? "sim: no answer"
 					     : NULL;
 	op->holder = cmd->holder[0] ? cmd->holder : NULL;
+	op->broken = cmd->broken[0] ? cmd->broken : NULL;
 	op->done(op);
 }
 

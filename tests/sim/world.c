@@ -366,7 +366,6 @@ static void world_deinit(struct world *world)
 	}
 	strings_deinit(&world->vanished);
 	strings_deinit(&world->lost);
-	strings_deinit(&world->granted);
 }
 
 uint64_t world_run(struct world *world, uint64_t seed, uint64_t steps, int nodes)

@@ -135,7 +135,7 @@ struct sim_key {
 	unsigned subscribers; /* a bit a daemon */
 	int by_daemon;	      /* whose command has set it */
 	unsigned by_born;     /* ... by which of its processes */
-	bool lost_counter;    /* a node: with its data, and no grant has written it since */
+	bool no_counter; /* a node: it never had one, or lost it, and no grant wrote it since */
 
 	/* The oracle's, all in true time. */
 	int64_t since_us;      /* it stands, or does not, since */
@@ -183,6 +183,7 @@ struct sim_ask {
 	unsigned reloads;
 	bool queued_behind; /* other ACQUIREs were open when it came */
 	bool stood;	    /* RELEASE: its string stood in the store when it came */
+	bool found;	    /* RELEASE: a server has found it there since, and removed it */
 	bool was_live;	    /* RELEASE, EXTEND: it was held when it came */
 	bool wrong;	    /* RELEASE, EXTEND: the string was made up */
 	bool moved;	    /* a reload is to move it, or has */
@@ -313,7 +314,6 @@ struct world {
 	bool ending;		 /* daemons that stop stay down */
 	struct strings vanished; /* deleted by others than their owners, on any server */
 	struct strings lost;	 /* by a node */
-	struct strings granted;	 /* as they stand; kept with nodes only */
 	uint64_t n_grants, n_refused, n_lost, n_unavailable, n_commands;
 	struct trace_entry trace[TRACE_SIZE];
 	uint64_t n_trace;
@@ -428,6 +428,8 @@ struct hold *oracle_adopted(struct daemon *daemon, const struct lock *lock, int 
 			    const char *value);
 void oracle_answered(struct sim_ask *ask);
 void oracle_asked(struct sim_ask *ask);
+/* A RELEASE has met that value on a server, where it may have come late. */
+void oracle_found(struct world *world, const char *value);
 /* Its holder has given it up, or is told that it is over. Frees it if no daemon knows it. */
 void oracle_end(struct hold *hold);
 /* Its daemon has no struct lock for it any more. */
