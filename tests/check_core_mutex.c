@@ -915,6 +915,25 @@ START_TEST(waiters_keep_their_place_while_the_store_is_away)
 	}
 END_TEST
 
+START_TEST(a_waiter_is_not_told_that_it_is_locked_if_the_store_never_said_so)
+	{
+		struct store_op *op;
+
+		world_begin();
+		world_acquire(&ra, &a, 100);
+		op = world_expect(STORE_ACQUIRE);
+		op->left = true;
+		world_answer(op, STORE_REFUSED);
+		world_reply(STORE_RELEASE, STORE_GONE);
+		world_expect(STORE_ACQUIRE);
+		world_pass_ms(100);
+		ck_assert(!ra.done);
+		world_reply(STORE_ACQUIRE, STORE_REFUSED);
+		OUTCOME(ra, OUTCOME_UNAVAILABLE);
+		world_end();
+	}
+END_TEST
+
 START_TEST(a_lasting_refusal_is_told_to_waiters_at_once)
 	{
 		world_begin();
@@ -1410,6 +1429,7 @@ static Suite *mutex_suite(void)
 	tcase_add_test(tc, a_string_that_may_come_late_is_removed_until_it_cannot);
 	tcase_add_test(tc, a_hand_over_without_an_answer_is_asked_again);
 	tcase_add_test(tc, waiters_keep_their_place_while_the_store_is_away);
+	tcase_add_test(tc, a_waiter_is_not_told_that_it_is_locked_if_the_store_never_said_so);
 	tcase_add_test(tc, a_lasting_refusal_is_told_to_waiters_at_once);
 	CASE("own claims");
 	tcase_add_test(tc, local_passes_need_no_command_and_fences_grow);

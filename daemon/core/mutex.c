@@ -175,6 +175,12 @@ static bool has_had_answer(const struct mutex *mutex, const struct ask *ask)
 	return (int32_t)(mutex->answered_round - ask->round) >= 0;
 }
 
+/* The same, of one by which the store could tell whether it is locked. */
+static bool has_been_told(const struct mutex *mutex, const struct ask *ask)
+{
+	return (int32_t)(mutex->told_round - ask->round) >= 0;
+}
+
 static void note_trouble(struct mutex *mutex, const struct store_op *op)
 {
 	mutex->trouble = true;
@@ -223,7 +229,7 @@ static void waiter_timer_fired(struct timer *timer)
 		   mutex->state == MUTEX_STAYING_OUT ||
 		   (mutex->state == MUTEX_HANDING_ON && TAILQ_FIRST(&mutex->waiters) != ask) ||
 		   (is_try(ask) && mutex->stayed_out_us > ask->asked_us) ||
-		   ((!is_try(ask) || mutex->n_contested > 0) && has_had_answer(mutex, ask))) {
+		   ((!is_try(ask) || mutex->n_contested > 0) && has_been_told(mutex, ask))) {
 		/* It is, or was promised to, somebody else; or contenders were always quicker. */
 		ask_answer(ask, OUTCOME_ALREADY_LOCKED);
 	} else if (!is_try(ask)) {
@@ -734,6 +740,8 @@ static void acquire_done(struct mutex *mutex)
 		mutex->lease = lease_make(mutex_now_us(mutex), op->ttl_ms * MS_US);
 	}
 	mutex->answered_round = mutex->round;
+	if (op->status != STORE_REFUSED && op->status != STORE_UNKNOWN)
+		mutex->told_round = mutex->round;
 	switch (op->status) {
 	case STORE_OK:
 		note_answer(mutex);

@@ -89,6 +89,7 @@ struct mutex {
 	bool settling;		      /* an earlier send of this command is unanswered */
 	int64_t retry_us, backoff_us; /* retry_us: when to send it again; CLOCK_NEVER */
 	uint32_t round, answered_round; /* of attempts: see ask->round */
+	uint32_t told_round; /* the last one of which the store said whether it is locked */
 	bool again;			/* something happened meanwhile: try once more at once */
 
 	/* Upkeep of what is held. */

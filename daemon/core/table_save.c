@@ -200,6 +200,7 @@ static void save_mutex(struct save *save, const struct mutex *mutex)
 	record_put_number(w, "backoff_us", mutex->backoff_us);
 	record_put_number(w, "round", mutex->round);
 	record_put_number(w, "answered_round", mutex->answered_round);
+	record_put_number(w, "told_round", mutex->told_round);
 	record_put_number(w, "again", mutex->again);
 	record_put_number(w, "upkeep_retry_us", mutex->upkeep ? 0 : mutex->upkeep_retry_us);
 	record_put_number(w, "upkeep_backoff_us", mutex->upkeep_backoff_us);
@@ -535,6 +536,7 @@ static bool load_fields(struct load *load)
 	mutex->backoff_us = get(load, "backoff_us", SECOND_US);
 	mutex->round = (uint32_t)get(load, "round", UINT32_MAX);
 	mutex->answered_round = (uint32_t)get(load, "answered_round", UINT32_MAX);
+	mutex->told_round = (uint32_t)get(load, "told_round", UINT32_MAX);
 	mutex->again = flag(load, "again");
 	mutex->upkeep_retry_us = get_moment(load, "upkeep_retry_us");
 	mutex->upkeep_backoff_us = get(load, "upkeep_backoff_us", SECOND_US);

@@ -931,7 +931,8 @@ static void check_comparisons(struct daemon *daemon)
 		if (hold->lock->lease.ttl_us / 3 < by)
 			by = hold->lock->lease.ttl_us / 3;
 		by += by / 100 + 20 * MS;
-		if (is_clear(daemon, 2 * SECOND) && world->now_us - hold->compared_us > by)
+		if (is_clear(daemon, 2 * SECOND) && nodes_of_hold_are_clear(hold, 2 * SECOND) &&
+		    world->now_us - hold->compared_us > by)
 			world_fail(world, "d%d: %.6s was last compared %lld ms ago", daemon->index,
 				   hold->string,
 				   (long long)((world->now_us - hold->compared_us) / MS));
