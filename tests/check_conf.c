@@ -239,7 +239,8 @@ static const struct {
 	{"[defaults]\nurl = local:\nkey = all\n[mutex a-*]\nfence = no\n",
 	 "r.ini:4: key: expected {name} in the key of the family a-*, or all of its mutexes would "
 	 "be one, got \"all\"\n"},
-	{"[mutex a]\nurl = redis-cluster://h:1\nkey = a}b\n[mutex b-*]\nurl = redis-cluster://h:1\n"
+	{"[mutex a]\nurl = redis-cluster://h:1\nkey = a}b\n[mutex b-*]\nurl = "
+	 "rediss-cluster://h:1\n"
 	 "key = {}{name}\n",
 	 "r.ini:3: key: expected no } in the key of a mutex in a cluster, except as the end of a "
 	 "hash tag {...}, got \"a}b\"\n"
@@ -764,6 +765,14 @@ static const struct {
 	{"redis://a redis://b", "redis://b:6379 redis://A", true},
 	{"redis://a redis://b", "redis://a", false},
 	{"local:", "local:", true},
+	{"redis-cluster://a,b:7", "redis-cluster://B:7,A:6379/", true},
+	{"redis-cluster://a,b:7", "rediss-cluster://b:7,a", true},
+	{"redis-cluster://a", "redis-cluster://a:1", false},
+	{"redis-sentinel://a,b:1/m", "redis-sentinel://b:1,A:26379/m/0", true},
+	{"redis-sentinel://a/m", "rediss-sentinel://a/m/", true},
+	{"redis-sentinel://a/m", "redis-sentinel://a/M", false},
+	{"redis-sentinel://a/m/1", "redis-sentinel://a/m", false},
+	{"redis-sentinel://a/0", "redis-sentinel://a/1", false},
 };
 
 START_TEST(urls_of_one_place_are_the_same)

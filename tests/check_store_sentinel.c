@@ -50,7 +50,7 @@ static void setup(void)
 	redis_server_start(&replica, true, NULL);
 	redis_server_ask(&replica, "REPLICAOF 127.0.0.1 %d", master.port);
 	for (int i = 0; i < N_SENTINELS; i++) {
-		redis_server_start_sentinel(&sentinels[i]);
+		redis_server_start_sentinel(&sentinels[i], false, NULL);
 		sentinel_watch(&sentinels[i]);
 		len += (size_t)snprintf(url + len, sizeof(url) - len, "%s127.0.0.1:%d",
 					i ? "," : "", sentinels[i].port);

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <check.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,17 +73,31 @@ static void remove_folder(void)
 	free(command);
 }
 
+enum { TLS_ARGS = 16 };
+
+/* What a server that speaks TLS is told, and that; valid until the next call. */
+static const char *const *tls_args(const char *const *more)
+{
+	static char pem[64], its_key[64], its_ca[64];
+	static const char *args[TLS_ARGS + 1] = {
+		"--tls-cert-file", pem, "--tls-key-file", its_key, "--tls-ca-cert-file", its_ca};
+	size_t n = 6;
+
+	snprintf(pem, sizeof(pem), "%s/server.pem", dir);
+	snprintf(its_key, sizeof(its_key), "%s/server.key", dir);
+	snprintf(its_ca, sizeof(its_ca), "%s/ca.pem", dir);
+	while (*more) {
+		ck_assert_uint_lt(n, TLS_ARGS);
+		args[n++] = *more++;
+	}
+	args[n] = NULL;
+	return args;
+}
+
 static void start_server(const char *clients)
 {
-	char *pem = file_path("server.pem"), *its_key = file_path("server.key"),
-	     *its_ca = file_path("ca.pem");
-
-	redis_server_start_tls(&server, (const char *[]){"--tls-cert-file", pem, "--tls-key-file",
-							 its_key, "--tls-ca-cert-file", its_ca,
-							 "--tls-auth-clients", clients, NULL});
-	free(pem);
-	free(its_key);
-	free(its_ca);
+	redis_server_start_tls(&server,
+			       tls_args((const char *[]){"--tls-auth-clients", clients, NULL}));
 }
 
 static void open_at(const char *host, int port)
@@ -360,6 +375,177 @@ START_TEST(a_server_that_restarts_is_used_again)
 	}
 END_TEST
 
+/* ------------------------------------------------------------------ sentinels and clusters */
+
+static struct redis_server sentinel;
+
+/* @tls: on the sentinel's own port; the master has it in any case */
+static void start_sentinel(bool tls)
+{
+	redis_server_start_sentinel(&sentinel, tls,
+				    tls_args((const char *[]){"--tls-replication", "yes",
+							      "--tls-auth-clients", "no", NULL}));
+	ck_assert_str_eq(redis_server_ask(&sentinel, "SENTINEL MONITOR mymaster 127.0.0.1 %d 1",
+					  server.port),
+			 "OK");
+}
+
+static void open_sentinel(const char *scheme)
+{
+	char url[128];
+
+	snprintf(url, sizeof(url), "%s://127.0.0.1:%d/mymaster", scheme, sentinel.port);
+	bench_open(&bench, url, tune);
+}
+
+static void teardown_sentinel(void)
+{
+	teardown();
+	if (*sentinel.dir)
+		redis_server_stop(&sentinel);
+}
+
+START_TEST(sentinels_and_their_master_speak_tls)
+	{
+		start_sentinel(true);
+		open_sentinel("rediss-sentinel");
+		ck_assert_int_eq(ASK(STORE_ACQUIRE, 'a'), STORE_OK);
+		ck_assert_int_eq(redis_server_ask(&server, "GET k")[0], 'a');
+	}
+END_TEST
+
+START_TEST(a_master_speaks_tls_though_its_sentinels_do_not)
+	{
+		start_sentinel(false);
+		open_sentinel("redis-sentinel");
+		ck_assert_int_eq(ASK(STORE_ACQUIRE, 'a'), STORE_OK);
+	}
+END_TEST
+
+START_TEST(a_sentinel_of_another_authority_is_not_believed)
+	{
+		ca = "other.pem";
+		start_sentinel(true);
+		open_sentinel("rediss-sentinel");
+		expect_refused(false, "is not accepted: ");
+	}
+END_TEST
+
+enum { N_NODES = 2 };
+
+static struct redis_server nodes[N_NODES];
+
+static void await_cluster(struct redis_server *node, const char *text)
+{
+	int64_t end_ms = bench_now_ms() + 20000;
+
+	while (!strstr(redis_server_ask(node, "CLUSTER INFO"), text)) {
+		ck_assert_msg(bench_now_ms() < end_ms, "no %s", text);
+		poll(NULL, 0, 20);
+	}
+}
+
+/* Two masters with half of the slots each. */
+static void setup_cluster(void)
+{
+	static char add_slots[16384 * 6 + 32];
+
+	ca = "ca.pem";
+	cert = server_name = NULL;
+	store_key_init(&key, "k");
+	bench_init(&bench);
+	for (int i = 0; i < N_NODES; i++) {
+		char *end = add_slots + sprintf(add_slots, "CLUSTER ADDSLOTS");
+
+		redis_server_start_tls(
+			&nodes[i],
+			tls_args((const char *[]){"--tls-cluster", "yes", "--tls-auth-clients",
+						  "no", "--cluster-enabled", "yes", NULL}));
+		for (int slot = 8192 * i; slot < 8192 * (i + 1); slot++)
+			end += sprintf(end, " %d", slot);
+		ck_assert_str_eq(redis_server_ask(&nodes[i], add_slots), "OK");
+		redis_server_ask(&nodes[i], "CLUSTER SET-CONFIG-EPOCH %d", i + 1);
+	}
+	redis_server_ask(&nodes[1], "CLUSTER MEET 127.0.0.1 %d", nodes[0].port);
+	for (int i = 0; i < N_NODES; i++) {
+		await_cluster(&nodes[i], "cluster_known_nodes:2");
+		await_cluster(&nodes[i], "cluster_state:ok");
+	}
+}
+
+static void teardown_cluster(void)
+{
+	bench_deinit(&bench);
+	for (int i = 0; i < N_NODES; i++)
+		redis_server_stop(&nodes[i]);
+	store_key_deinit(&key);
+}
+
+static void open_cluster(const char *scheme)
+{
+	char url[128];
+
+	snprintf(url, sizeof(url), "%s://127.0.0.1:%d", scheme, nodes[0].port);
+	bench_open(&bench, url, tune);
+}
+
+/* The two schemes: with the keys for TLS both say the same of a cluster. */
+START_TEST(all_nodes_of_a_cluster_speak_tls)
+	{
+		/* Slots of either node, and the second is known from the first alone. */
+		static const char *const names[] = {"foo", "bar", "red_mutex_lock"};
+
+		open_cluster(_i == 0 ? "rediss-cluster" : "redis-cluster");
+		for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+			struct store_key mine;
+
+			store_key_init(&mine, names[i]);
+			ck_assert_int_eq(bench_do(&bench, STORE_ACQUIRE, &mine, 'a')->op.status,
+					 STORE_OK);
+			store_key_deinit(&mine);
+		}
+		ck_assert_int_ge(redis_server_ask_integer(&nodes[0], "DBSIZE"), 1);
+		ck_assert_int_ge(redis_server_ask_integer(&nodes[1], "DBSIZE"), 1);
+	}
+END_TEST
+
+START_TEST(a_redirection_in_a_cluster_leads_to_tls)
+	{
+		const int slot = 12182; /* of foo */
+		struct store_key mine;
+
+		store_key_init(&mine, "foo");
+		open_cluster("rediss-cluster");
+		ck_assert_int_eq(bench_do(&bench, STORE_ACQUIRE, &mine, 'a')->op.status, STORE_OK);
+		ck_assert_int_eq(bench_do(&bench, STORE_RELEASE, &mine, 'a')->op.status, STORE_OK);
+		for (int i = 0; i < N_NODES; i++) {
+			char id[41];
+
+			snprintf(id, sizeof(id), "%s", redis_server_ask(&nodes[0], "CLUSTER MYID"));
+			redis_server_ask(&nodes[1 - i], "DEL {foo}:fence");
+			ck_assert_str_eq(
+				redis_server_ask(&nodes[i], "CLUSTER SETSLOT %d NODE %s", slot, id),
+				"OK");
+		}
+		ck_assert_int_eq(bench_do(&bench, STORE_ACQUIRE, &mine, 'a')->op.status, STORE_OK);
+		ck_assert_int_eq(redis_server_ask_integer(&nodes[0], "EXISTS foo"), 1);
+		store_key_deinit(&mine);
+	}
+END_TEST
+
+START_TEST(a_cluster_of_another_authority_is_not_believed)
+	{
+		const struct answer *answer;
+
+		ca = "other.pem";
+		open_cluster("rediss-cluster");
+		answer = bench_do(&bench, STORE_ACQUIRE, &key, 'a');
+		ck_assert_int_eq(answer->op.status, STORE_REFUSED);
+		ck_assert_msg(strstr(answer->text, "is not accepted: ") != NULL, "%s",
+			      answer->text);
+	}
+END_TEST
+
 /* ------------------------------------------------------------------ settings */
 
 static bool check(const char *url, const char *its_cert, const char *its_key, char *why,
@@ -393,6 +579,24 @@ START_TEST(a_build_says_whether_it_has_tls)
 	}
 END_TEST
 
+START_TEST(keys_for_tls_mean_it_with_sentinels_and_clusters)
+	{
+		static const char *const urls[] = {"redis-sentinel://h/m", "redis-cluster://h"};
+		char why[256];
+
+		for (size_t i = 0; i < 2; i++) {
+			ck_assert(check(urls[i], NULL, NULL, why, sizeof(why)));
+			ck_assert_int_eq(check(urls[i], "cert", "key", why, sizeof(why)),
+					 tls_supported());
+			ck_assert(!check(urls[i], "cert", NULL, why, sizeof(why)));
+		}
+		ck_assert_int_eq(check("rediss-sentinel://h/m", NULL, NULL, why, sizeof(why)),
+				 tls_supported());
+		ck_assert_int_eq(check("rediss-cluster://h", NULL, NULL, why, sizeof(why)),
+				 tls_supported());
+	}
+END_TEST
+
 START_TEST(certificate_and_key_need_each_other)
 	{
 		char why[256];
@@ -408,11 +612,13 @@ int main(void)
 {
 	Suite *suite = suite_create("store_tls");
 	TCase *settings = tcase_create("settings"), *tls = tcase_create("tls"),
-	      *clients = tcase_create("clients");
+	      *clients = tcase_create("clients"), *sentinels = tcase_create("sentinels"),
+	      *clusters = tcase_create("clusters");
 	SRunner *runner;
 	int failed;
 
 	tcase_add_test(settings, a_build_says_whether_it_has_tls);
+	tcase_add_test(settings, keys_for_tls_mean_it_with_sentinels_and_clusters);
 	suite_add_tcase(suite, settings);
 	if (tls_supported())
 		tcase_add_test(settings, certificate_and_key_need_each_other);
@@ -441,10 +647,24 @@ int main(void)
 		tcase_add_checked_fixture(clients, setup_clients, teardown);
 		tcase_add_test(clients, a_server_that_wants_a_certificate_gets_it);
 		tcase_add_test(clients, a_server_that_wants_a_certificate_refuses_who_has_none);
+		tcase_set_timeout(sentinels, 60);
+		tcase_add_unchecked_fixture(sentinels, make_folder, remove_folder);
+		tcase_add_checked_fixture(sentinels, setup, teardown_sentinel);
+		tcase_add_test(sentinels, sentinels_and_their_master_speak_tls);
+		tcase_add_test(sentinels, a_master_speaks_tls_though_its_sentinels_do_not);
+		tcase_add_test(sentinels, a_sentinel_of_another_authority_is_not_believed);
+		tcase_set_timeout(clusters, 60);
+		tcase_add_unchecked_fixture(clusters, make_folder, remove_folder);
+		tcase_add_checked_fixture(clusters, setup_cluster, teardown_cluster);
+		tcase_add_loop_test(clusters, all_nodes_of_a_cluster_speak_tls, 0, 2);
+		tcase_add_test(clusters, a_redirection_in_a_cluster_leads_to_tls);
+		tcase_add_test(clusters, a_cluster_of_another_authority_is_not_believed);
 	}
 	/* Empty where there is nothing to speak TLS with. */
 	suite_add_tcase(suite, tls);
 	suite_add_tcase(suite, clients);
+	suite_add_tcase(suite, sentinels);
+	suite_add_tcase(suite, clusters);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);

@@ -102,6 +102,10 @@ static const struct {
 	{"redis-cluster://u:secret@h:1", "password_file"},
 	{"redis-cluster://h:1/1", "one database"},
 	{"redis-cluster://", "host is missing"},
+	{"rediss-cluster://u:secret@h:1", "password_file"},
+	{"rediss-sentinel://h:1", "master's name"},
+	{"redisss://u:secret@h", "expected local:"},
+	{"rediss-unix://u:secret@h", "expected local:"},
 	{"redis://u:secret@a redis://b:x", "port"},
 	{"redis://u:secret@a redis://b redis://u:secret@A:6379/1", "same server"},
 	{"unix:///p unix:///q unix:///p?db=1", "same server"},
@@ -128,6 +132,34 @@ START_TEST(sentinels_are_taken_apart)
 		ck_assert_str_eq(url.hosts[2].host, "b");
 		ck_assert_str_eq(url.master, "my master");
 		ck_assert_int_eq(url.db, 3);
+		url_deinit(&url);
+	}
+END_TEST
+
+static const struct {
+	const char *text, *name;
+	enum url_scheme scheme;
+	bool tls, sentinel_tls;
+} ways[] = {
+	{"redis://h", "redis://h", URL_REDIS, false, false},
+	{"rediss://u:p@h/1", "rediss://h/1", URL_REDIS, true, false},
+	{"redis-sentinel://h/m", "redis-sentinel://h/m", URL_SENTINEL, false, false},
+	{"rediss-sentinel://h/m", "rediss-sentinel://h/m", URL_SENTINEL, true, true},
+	{"redis-cluster://h", "redis-cluster://h", URL_CLUSTER, false, false},
+	{"rediss-cluster://h,[::1]:1", "rediss-cluster://h,[::1]:1", URL_CLUSTER, true, false},
+	{"unix:///rediss", "unix:///rediss", URL_UNIX, false, false},
+};
+
+START_TEST(a_scheme_that_begins_with_rediss_means_tls)
+	{
+		struct url url;
+		char why[256] = "";
+
+		ck_assert_msg(url_parse(&url, ways[_i].text, why, sizeof(why)), "%s", why);
+		ck_assert_str_eq(url.name, ways[_i].name);
+		ck_assert_int_eq(url.scheme, ways[_i].scheme);
+		ck_assert_int_eq(url.tls, ways[_i].tls);
+		ck_assert_int_eq(url.sentinel_tls, ways[_i].sentinel_tls);
 		url_deinit(&url);
 	}
 END_TEST
@@ -196,6 +228,27 @@ START_TEST(who_we_are_is_said_in_one_place)
 	}
 END_TEST
 
+START_TEST(a_user_to_the_sentinels_needs_a_password)
+	{
+		struct store_settings settings = {
+			.url = xstrdup("redis-sentinel://h/m"),
+			.sentinel_username = xstrdup("watcher"),
+		};
+		char why[256] = "";
+
+		ck_assert(!store_settings_check(&settings, why, sizeof(why)));
+		ck_assert_msg(strstr(why, "give sentinel_password_file") != NULL, "%s", why);
+		settings.sentinel_password_file = xstrdup("/f");
+		ck_assert(store_settings_check(&settings, why, sizeof(why)));
+		store_settings_deinit(&settings);
+		/* Where there are none it may come from what is common to all. */
+		settings.url = xstrdup("redis://h");
+		settings.sentinel_username = xstrdup("watcher");
+		ck_assert(store_settings_check(&settings, why, sizeof(why)));
+		store_settings_deinit(&settings);
+	}
+END_TEST
+
 START_TEST(settings_are_the_same_only_if_all_of_them_are)
 	{
 		struct store_settings a = {.url = xstrdup("redis://h"), .pool_size = 2}, b;
@@ -222,11 +275,14 @@ int main(void)
 
 	tcase_add_loop_test(tcase, a_good_url_is_taken_apart, 0, sizeof(good) / sizeof(good[0]));
 	tcase_add_test(tcase, sentinels_are_taken_apart);
+	tcase_add_loop_test(tcase, a_scheme_that_begins_with_rediss_means_tls, 0,
+			    sizeof(ways) / sizeof(ways[0]));
 	tcase_add_test(tcase, several_servers_are_taken);
 	tcase_add_loop_test(tcase, a_bad_url_is_refused_with_a_reason_and_no_password, 0,
 			    sizeof(bad) / sizeof(bad[0]));
 	tcase_add_test(tcase, a_path_that_no_socket_can_have_is_refused);
 	tcase_add_test(tcase, who_we_are_is_said_in_one_place);
+	tcase_add_test(tcase, a_user_to_the_sentinels_needs_a_password);
 	tcase_add_test(tcase, settings_are_the_same_only_if_all_of_them_are);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);

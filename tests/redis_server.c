@@ -217,17 +217,18 @@ void redis_server_start_tls(struct redis_server *server, const char *const *args
 	server_start_with(server, true, args);
 }
 
-void redis_server_start_sentinel(struct redis_server *server)
+void redis_server_start_sentinel(struct redis_server *server, bool tls, const char *const *args)
 {
 	int fd;
 
 	server_make_folder(server);
+	server->tls = tls;
 	/* A sentinel will not go without a file to keep its state in. */
 	snprintf(server->config, sizeof(server->config), "%s/sentinel.conf", server->dir);
 	fd = open(server->config, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	ck_assert_int_ge(fd, 0);
 	close(fd);
-	server_start(server, true);
+	server_start_with(server, true, args);
 }
 
 void redis_server_hang_up(struct redis_server *server)

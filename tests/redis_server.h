@@ -46,7 +46,7 @@ bool redis_server_installed(void);
  */
 void redis_server_start(struct redis_server *server, bool tcp, const char *const *args);
 /* The same, as a sentinel that watches nothing yet, on a free loopback port. */
-void redis_server_start_sentinel(struct redis_server *server);
+void redis_server_start_sentinel(struct redis_server *server, bool tls, const char *const *args);
 /* With TLS on its port, by the certificates that are named in @args; without on its socket. */
 void redis_server_start_tls(struct redis_server *server, const char *const *args);
 /* Ends it, if it runs, and removes its folder. */

@@ -594,8 +594,8 @@ static void check_key(struct load *load, struct section *section)
 	if (strlen(key) > KEY_MAX_LEN)
 		add_fault(load, section->file, line, "key: expected at most %d bytes, got %zu",
 			  KEY_MAX_LEN, strlen(key));
-	if (mutex->store.url && strncmp(mutex->store.url, "redis-cluster:", 14) == 0 &&
-	    strchr(key, '}') && !key_has_hash_tag(key))
+	if (mutex->store.url && conf_url_is_cluster(mutex->store.url) && strchr(key, '}') &&
+	    !key_has_hash_tag(key))
 		add_fault(load, section->file, line,
 			  "key: expected no } in the key of a mutex in a cluster, except as the "
 			  "end of "
@@ -622,6 +622,8 @@ static bool store_check(const struct load *load, const struct section *section, 
 
 	if (is_bad(load, section, "username") || is_bad(load, section, "password_file"))
 		store.username = store.password_file = NULL;
+	if (is_bad(load, section, "sentinel_password_file"))
+		store.sentinel_username = NULL;
 	return store_settings_check(&store, why, size);
 }
 

@@ -78,54 +78,122 @@ static bool has_port(const char *host, size_t len)
 	return memchr(start, ':', (size_t)(host + len - start));
 }
 
-static char *url_canonical(const char *url, size_t len)
-{
-	struct parts p = url_split(url, len);
-	char *text = xasprintf("%.*s%.*s", p.scheme_len, p.scheme, p.host_len, p.host), *whole;
-	const char *port = "";
-
-	for (char *at = text; *at; at++)
-		*at = (char)tolower((unsigned char)*at);
-	if (starts_with(text, "redis://") || starts_with(text, "rediss://")) {
-		if (!has_port(p.host, (size_t)p.host_len))
-			port = ":6379";
-		if ((p.path_len == 2 && p.path[1] == '0') || p.path_len == 1)
-			p.path_len = 0;
-	} else if (starts_with(text, "unix://") && p.path_len > 5 &&
-		   memcmp(p.path + p.path_len - 5, "?db=0", 5) == 0) {
-		p.path_len -= 5;
-	}
-	whole = xasprintf("%s%s%.*s", text, port, p.path_len, p.path);
-	free(text);
-	return whole;
-}
-
 static int text_compare(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* Texts in the order of the alphabet. */
+struct sorted {
+	char **texts;
+	size_t n;
+};
+
+/* @text: taken over */
+static void sorted_add(struct sorted *sorted, char *text)
+{
+	sorted->texts = xrealloc(sorted->texts, sorted->n + 1, sizeof(*sorted->texts));
+	sorted->texts[sorted->n++] = text;
+}
+
+/* Return: all of them, each with that character behind it; to be freed. Nothing else is left. */
+static char *sorted_join(struct sorted *sorted, char separator)
+{
+	char *text = xstrdup("");
+
+	if (sorted->n > 0)
+		qsort(sorted->texts, sorted->n, sizeof(*sorted->texts), text_compare);
+	for (size_t i = 0; i < sorted->n; i++) {
+		char *joined = xasprintf("%s%s%c", text, sorted->texts[i], separator);
+
+		free(text);
+		text = joined;
+		free(sorted->texts[i]);
+	}
+	free(sorted->texts);
+	return text;
+}
+
+/* One host or several, with commas between them. */
+static char *hosts_canonical(const char *hosts, size_t len, const char *port)
+{
+	const char *end = hosts + len;
+	struct sorted sorted = {0};
+
+	while (hosts < end) {
+		const char *comma = memchr(hosts, ',', (size_t)(end - hosts));
+		size_t n = (size_t)((comma ? comma : end) - hosts);
+		char *host = xasprintf("%.*s%s", (int)n, hosts, has_port(hosts, n) ? "" : port);
+
+		for (char *at = host; *at; at++)
+			*at = (char)tolower((unsigned char)*at);
+		sorted_add(&sorted, host);
+		hosts += n + (comma != NULL);
+	}
+	return sorted_join(&sorted, ',');
+}
+
+/* The ends of urls that say no more than is said without them. */
+static int path_canonical_len(const char *kind, const char *path, int len)
+{
+	bool is_unix = strcmp(kind, "unix") == 0;
+	const char *tail = is_unix ? "?db=0" : "/0";
+	int tail_len = (int)strlen(tail);
+
+	/* The master's name stands before the database of a sentinel's, and is no end. */
+	if (len > tail_len || (len == tail_len && strcmp(kind, "redis-sentinel") != 0))
+		len -= memcmp(path + len - tail_len, tail, (size_t)tail_len) == 0 ? tail_len : 0;
+	if (!is_unix && len > 0 && path[len - 1] == '/')
+		len--;
+	return len;
+}
+
+static char *url_canonical(const char *url, size_t len)
+{
+	static const struct {
+		const char *kind, *port;
+	} kinds[] = {
+		{"redis", ":6379"},	    {"rediss", ":6379"}, {"redis-sentinel", ":26379"},
+		{"redis-cluster", ":6379"}, {"unix", NULL},
+	};
+	struct parts p = url_split(url, len);
+	char *kind = xasprintf("%.*s", (int)strcspn(url, ":"), url), *whole = NULL;
+
+	for (char *at = kind; *at; at++)
+		*at = (char)tolower((unsigned char)*at);
+	/* TLS is a way to the same place, which cannot well be told from a port. */
+	if (strncmp(kind, "rediss-", 7) == 0)
+		memmove(kind + 5, kind + 6, strlen(kind + 6) + 1);
+	for (size_t i = 0; !whole && i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		char *hosts;
+
+		if (strcmp(kind, kinds[i].kind) != 0)
+			continue;
+		hosts = hosts_canonical(p.host, (size_t)p.host_len, kinds[i].port);
+		whole = xasprintf("%s://%s%.*s", kind, hosts,
+				  path_canonical_len(kind, p.path, p.path_len), p.path);
+		free(hosts);
+	}
+	if (!whole)
+		whole = xstrndup(url, len);
+	free(kind);
+	return whole;
+}
+
 char *conf_url_canonical(const char *urls)
 {
-	char **list = NULL, *text = xstrdup("");
-	size_t n = 0;
+	struct sorted sorted = {0};
 
 	for (const char *at = urls; *at; at += strspn(at, " ")) {
 		size_t len = strcspn(at, " ");
 
-		list = xrealloc(list, n + 1, sizeof(*list));
-		list[n++] = url_canonical(at, len);
+		sorted_add(&sorted, url_canonical(at, len));
 		at += len;
 	}
-	if (n > 0)
-		qsort(list, n, sizeof(*list), text_compare);
-	for (size_t i = 0; i < n; i++) {
-		char *joined = xasprintf("%s%s ", text, list[i]);
+	return sorted_join(&sorted, ' ');
+}
 
-		free(text);
-		text = joined;
-		free(list[i]);
-	}
-	free(list);
-	return text;
+bool conf_url_is_cluster(const char *url)
+{
+	return starts_with(url, "redis-cluster:") || starts_with(url, "rediss-cluster:");
 }

@@ -23,6 +23,7 @@
 #include "store/redis.h"
 #include "store/scout.h"
 #include "store/slot.h"
+#include "store/tls.h"
 #include "store/url.h"
 #include "store/watch.h"
 #include "util/alloc.h"
@@ -87,6 +88,7 @@ struct cluster {
 	const struct store_env *env;
 	struct store_settings settings;
 	struct url url;
+	struct tls *tls; /* NULL: plain */
 	LIST_HEAD(, node) nodes;
 	unsigned n_nodes;
 	TAILQ_HEAD(, detour) closed;
@@ -487,6 +489,7 @@ static struct node *node_open(struct cluster *cluster, const char *host, int por
 		.down = node_down,
 		.arg = node,
 		.stats = &cluster->store.stats,
+		.tls = cluster->tls,
 	};
 
 	node->cluster = cluster;
@@ -820,7 +823,7 @@ static void cluster_scout_done(struct scout *scout, const redisReply *slots, con
 static void cluster_refresh_cb(evutil_socket_t fd, short what, void *arg)
 {
 	struct cluster *cluster = arg;
-	struct conn_address address = {0};
+	struct conn_address address = {.tls = cluster->tls};
 
 	(void)fd;
 	(void)what;
@@ -926,6 +929,7 @@ static void cluster_free(struct store *store)
 	for (unsigned i = 0; i < N_SLOTS; i++)
 		free(cluster->slots[i].detour);
 	watcher_deinit(&cluster->limbo);
+	tls_free(cluster->tls);
 	store_settings_deinit(&cluster->settings);
 	url_deinit(&cluster->url);
 	free(cluster);
@@ -966,6 +970,8 @@ struct store *cluster_open(const struct store_env *env, const struct store_setti
 	store_settings_copy(&cluster->settings, settings);
 	cluster->url = *url;
 	*url = (struct url){0};
+	if (cluster->url.tls)
+		cluster->tls = tls_new(&cluster->settings);
 	cluster->store = (struct store){
 		.class = &cluster_class,
 		.listener = listener,

@@ -116,7 +116,10 @@ static bool store_check_login(const struct store_settings *settings, const struc
 
 	if (url->scheme == URL_LOCAL)
 		return true; /* such settings may come from what is common to all */
-	if (url->user && settings->username)
+	if (url->scheme == URL_SENTINEL && settings->sentinel_username &&
+	    !settings->sentinel_password_file)
+		what = "sentinel_username needs a password: give sentinel_password_file";
+	else if (url->user && settings->username)
 		what = "the user stands both in the url and in username; leave one out";
 	else if (url->password && settings->password_file)
 		what = "a password stands both in the url and in password_file; leave one out";
@@ -135,16 +138,30 @@ static bool store_check_tls(const struct store_settings *settings, const struct 
 	if (!url->tls)
 		return true; /* as above */
 	if (!tls_supported())
-		what = "rediss:// is not possible: this redmutexd was built with a hiredis that "
-		       "has no "
-		       "TLS; build it with hiredis 1.0 or later and its hiredis_ssl "
-		       "(libhiredis-dev "
-		       "and libssl-dev of Debian 13)";
+		what = "TLS (rediss..., or tls_ keys for sentinels or a cluster) is not possible: "
+		       "this redmutexd was built with a hiredis that has none; build it with "
+		       "hiredis 1.0 or later and its hiredis_ssl (libhiredis-dev and libssl-dev of "
+		       "Debian 13)";
 	else if (!settings->tls_cert != !settings->tls_key)
 		what = "tls_cert and tls_key need each other: give both, or none";
 	if (what)
 		snprintf(why, size, "%s", what);
 	return !what;
+}
+
+/*
+ * With one server the url alone says whether it speaks TLS. For those that are only told by others
+ * the tls_ keys say so, too: sentinels may well do without.
+ */
+static bool store_parse_url(const struct store_settings *settings, struct url *url, char *why,
+			    size_t size)
+{
+	if (!url_parse(url, settings->url, why, size))
+		return false;
+	if (url->scheme == URL_SENTINEL || url->scheme == URL_CLUSTER)
+		url->tls = url->tls || settings->tls_ca || settings->tls_cert ||
+			   settings->tls_key || settings->tls_server_name;
+	return true;
 }
 
 bool store_settings_check(const struct store_settings *settings, char *why, size_t size)
@@ -158,7 +175,7 @@ bool store_settings_check(const struct store_settings *settings, char *why, size
 	}
 	if (servers_are_several(settings->url))
 		return servers_check(settings, why, size);
-	if (!url_parse(&url, settings->url, why, size))
+	if (!store_parse_url(settings, &url, why, size))
 		return false;
 	good = store_check_login(settings, &url, why, size) &&
 	       store_check_tls(settings, &url, why, size);
@@ -176,7 +193,7 @@ struct store *store_open(const struct store_env *env, const struct store_setting
 
 	if (servers_are_several(settings->url))
 		return servers_open(env, settings, listener);
-	good = url_parse(&url, settings->url, why, sizeof(why));
+	good = store_parse_url(settings, &url, why, sizeof(why));
 	assert(good);
 	(void)good;
 	if (url.scheme == URL_LOCAL)

@@ -24,7 +24,11 @@ struct store_settings {
 	char *sentinel_username;      /* to the sentinels, which have users of their own */
 	char *sentinel_password_file; /* as password_file */
 	unsigned wait_replicas;	      /* that must have a lock before it counts */
-	/* Of rediss:// urls. Files are read at the first connect, and again when they change. */
+	/*
+	 * TLS: with urls that begin with rediss, or if one of these is given for sentinels (then to
+	 * the master alone) or a cluster. Files are read at the first connect, and again when they
+	 * change.
+	 */
 	char *tls_ca;		  /* whom to trust; default: whom the system trusts */
 	char *tls_cert, *tls_key; /* ours; both or none */
 	char *tls_server_name;	  /* in the server's certificate; default: the url's host */

@@ -22,6 +22,7 @@ struct redis {
 	struct store_settings settings;
 	struct url url;
 	struct conn_address address;
+	struct tls *own_tls;	   /* NULL: plain, or the owner's */
 	struct redis_owner owner;  /* if it is a node of a cluster; else all NULL */
 	struct sentinel *sentinel; /* says where it is; NULL: at `address` */
 	struct link_setup setup;
@@ -264,7 +265,7 @@ static void redis_free(struct store *store)
 	redis->sentinel = NULL;
 	pool_deinit(&redis->pool);
 	watcher_deinit(&redis->watcher);
-	tls_free(redis->address.tls);
+	tls_free(redis->own_tls);
 	store_settings_deinit(&redis->settings);
 	url_deinit(&redis->url);
 	free(redis);
@@ -317,15 +318,14 @@ struct store *redis_open_node(const struct store_env *env, const struct store_se
 	store_settings_copy(&redis->settings, settings);
 	redis->url = *url;
 	*url = (struct url){0};
+	if (redis->url.tls && !owner->tls)
+		redis->own_tls = tls_new(&redis->settings);
 	redis->address = (struct conn_address){
 		.path = redis->url.path,
 		.host = redis->url.host,
 		.port = redis->url.port,
+		.tls = owner->tls ? owner->tls : redis->own_tls,
 	};
-	if (redis->url.tls)
-		redis->address.tls =
-			tls_new(redis->settings.tls_ca, redis->settings.tls_cert,
-				redis->settings.tls_key, redis->settings.tls_server_name);
 	redis->store = (struct store){
 		.class = &redis_class,
 		.listener = listener,
@@ -357,6 +357,8 @@ struct store *redis_open_node(const struct store_env *env, const struct store_se
 					.user = redis->settings.sentinel_username,
 					.password_file = redis->settings.sentinel_password_file,
 				},
+			.tls = redis->url.sentinel_tls ? redis->own_tls : NULL,
+			.master_tls = redis->own_tls,
 			.connect_timeout_ms = settings->connect_timeout_ms,
 			.moved = redis_moved,
 			.arg = redis,

@@ -32,6 +32,7 @@ struct redis_owner {
 	void (*down)(void *arg);
 	void *arg;
 	struct store_stats *stats; /* where to count */
+	struct tls *tls;	   /* how to encrypt; borrowed; NULL: plain */
 };
 
 /* @owner: copied. The others as in redis_open(). */

@@ -112,7 +112,11 @@ static void sentinel_decide(struct sentinel *sentinel)
 		log_info("sentinel: the master %s is at %s:%d now, no longer at %s:%d",
 			 sentinel->name, best->host, best->port, current->host, current->port);
 	*current = *best;
-	sentinel->address = (struct conn_address){.host = current->host, .port = current->port};
+	sentinel->address = (struct conn_address){
+		.host = current->host,
+		.port = current->port,
+		.tls = sentinel->setup.master_tls,
+	};
 	if (moved)
 		sentinel->setup.moved(sentinel->setup.arg);
 }
@@ -397,6 +401,7 @@ struct sentinel *sentinel_new(const struct sentinel_setup *setup)
 		peer->address = (struct conn_address){
 			.host = url->hosts[i].host,
 			.port = url->hosts[i].port,
+			.tls = setup->tls,
 		};
 		line_init(&peer->ask, peer);
 		line_init(&peer->ear, peer);

@@ -16,6 +16,8 @@ struct sentinel_setup {
 	const struct store_env *env;
 	const struct url *url; /* URL_SENTINEL: the sentinels, and the master's name */
 	struct login login;    /* to the sentinels; not to the master */
+	struct tls *tls;       /* the same; borrowed; NULL: plain */
+	struct tls *master_tls;
 	int64_t connect_timeout_ms;
 	/* The master is another one than before. Never from inside a call of this header. */
 	void (*moved)(void *arg);

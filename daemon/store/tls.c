@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "store/open.h"
 #include "util/alloc.h"
 #include "util/log.h"
 
@@ -30,8 +31,10 @@ struct stamp {
 };
 
 struct tls {
-	char *ca, *cert, *key, *server_name;
-	SSL_CTX *ctx; /* NULL: not made yet */
+	char *ca;	   /* certificates of whom to trust; NULL: those of the system */
+	char *cert, *key;  /* ours, and what leads from it to one that the server trusts; or NULL */
+	char *server_name; /* expected in its certificate, and sent as SNI; NULL: the host */
+	SSL_CTX *ctx;	   /* NULL: not made yet */
 	struct stamp stamps[N_FILES];
 };
 
@@ -50,14 +53,14 @@ static char *copy_or_null(const char *text)
 	return text ? xstrdup(text) : NULL;
 }
 
-struct tls *tls_new(const char *ca, const char *cert, const char *key, const char *server_name)
+struct tls *tls_new(const struct store_settings *settings)
 {
 	struct tls *tls = xcalloc(1, sizeof(*tls));
 
-	tls->ca = copy_or_null(ca);
-	tls->cert = copy_or_null(cert);
-	tls->key = copy_or_null(key);
-	tls->server_name = copy_or_null(server_name);
+	tls->ca = copy_or_null(settings->tls_ca);
+	tls->cert = copy_or_null(settings->tls_cert);
+	tls->key = copy_or_null(settings->tls_key);
+	tls->server_name = copy_or_null(settings->tls_server_name);
 	return tls;
 }
 

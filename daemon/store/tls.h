@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct store_settings;
+
 /* What a store wants of its connections. */
 struct tls;
 /* One connection's. */
@@ -22,14 +24,10 @@ bool tls_supported(void);
 
 /*
  * tls_new - rules for connections; looks at no file yet
- * @ca: certificates of whom to trust; NULL: those of the system
- * @cert: our own certificate, and what leads from it to one that the server trusts; or NULL
- * @key: its key; or NULL
- * @server_name: expected in the server's certificate, and sent as SNI; NULL: the host
- *
- * All copied. The files are read at the first connection, and again when they have changed.
+ * @settings: whose tls_ members are copied. The files that they name are read at the first
+ *	connection, and again when they have changed.
  */
-struct tls *tls_new(const char *ca, const char *cert, const char *key, const char *server_name);
+struct tls *tls_new(const struct store_settings *settings);
 void tls_free(struct tls *tls); /* accepts NULL */
 
 /*

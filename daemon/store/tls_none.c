@@ -12,12 +12,9 @@ bool tls_supported(void)
 }
 
 /* Settings that ask for TLS are refused, so nobody gets here. */
-struct tls *tls_new(const char *ca, const char *cert, const char *key, const char *server_name)
+struct tls *tls_new(const struct store_settings *settings)
 {
-	(void)ca;
-	(void)cert;
-	(void)key;
-	(void)server_name;
+	(void)settings;
 	assert(false);
 	return NULL;
 }

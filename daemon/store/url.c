@@ -12,9 +12,9 @@
 #include "util/alloc.h"
 
 static const char url_forms[] =
-	"local:, redis://[user:password@]host[:port][/db], rediss:// (with TLS), "
-	"unix:///path[?db=n], redis-sentinel://host:port,.../master-name or "
-	"redis-cluster://host:port,...";
+	"local:, redis://[user:password@]host[:port][/db], unix:///path[?db=n], "
+	"redis-sentinel://host:port,.../master-name, redis-cluster://host:port,..., or one that "
+	"begins with rediss for TLS";
 
 void url_deinit(struct url *url)
 {
@@ -186,7 +186,7 @@ static bool url_parse_sentinel(struct url *url, const char *text, char *why, siz
 	const char *end = text + strcspn(text, "/?#"), *name = end + (*end == '/');
 	size_t len = strcspn(name, "/?#");
 
-	url->name = xasprintf("redis-sentinel://%s", text);
+	url->name = xasprintf("redis%s-sentinel://%s", url->tls ? "s" : "", text);
 	if (!url_parse_hosts(url, text, end, URL_SENTINEL_PORT, why, size))
 		return false;
 	if (len == 0 || (name[len] && name[len] != '/')) {
@@ -207,7 +207,7 @@ static bool url_parse_cluster(struct url *url, const char *text, char *why, size
 {
 	const char *end = text + strcspn(text, "/?#");
 
-	url->name = xasprintf("redis-cluster://%s", text);
+	url->name = xasprintf("redis%s-cluster://%s", url->tls ? "s" : "", text);
 	if (*end && strcmp(end, "/") != 0) {
 		snprintf(why, size,
 			 "nothing may follow the servers of a cluster, which has one "
@@ -269,8 +269,23 @@ static bool url_parse_unix(struct url *url, const char *text, char *why, size_t 
 	return true;
 }
 
+/*
+ * What follows "redis" and the kind's mark, with an s between them where TLS is wanted.
+ * Return: NULL when the url is of another kind.
+ */
+static const char *url_after(const char *text, const char *mark, bool *tls)
+{
+	if (strncmp(text, "redis", 5) != 0)
+		return NULL;
+	text += 5;
+	*tls = *text == 's';
+	text += *tls;
+	return strncmp(text, mark, strlen(mark)) == 0 ? text + strlen(mark) : NULL;
+}
+
 bool url_parse(struct url *url, const char *text, char *why, size_t size)
 {
+	const char *rest;
 	bool good = false;
 
 	*url = (struct url){0};
@@ -286,22 +301,19 @@ bool url_parse(struct url *url, const char *text, char *why, size_t size)
 		url->scheme = URL_LOCAL;
 		url->name = xstrdup(text);
 		good = true;
-	} else if (strncmp(text, "redis://", 8) == 0) {
+	} else if ((rest = url_after(text, "://", &url->tls))) {
 		url->scheme = URL_REDIS;
-		good = url_parse_redis(url, text + 8, why, size);
-	} else if (strncmp(text, "rediss://", 9) == 0) {
-		url->scheme = URL_REDIS;
-		url->tls = true;
-		good = url_parse_redis(url, text + 9, why, size);
+		good = url_parse_redis(url, rest, why, size);
 	} else if (strncmp(text, "unix://", 7) == 0) {
 		url->scheme = URL_UNIX;
 		good = url_parse_unix(url, text + 7, why, size);
-	} else if (strncmp(text, "redis-sentinel://", 17) == 0) {
+	} else if ((rest = url_after(text, "-sentinel://", &url->tls))) {
 		url->scheme = URL_SENTINEL;
-		good = url_parse_sentinel(url, text + 17, why, size);
-	} else if (strncmp(text, "redis-cluster://", 16) == 0) {
+		url->sentinel_tls = url->tls;
+		good = url_parse_sentinel(url, rest, why, size);
+	} else if ((rest = url_after(text, "-cluster://", &url->tls))) {
 		url->scheme = URL_CLUSTER;
-		good = url_parse_cluster(url, text + 16, why, size);
+		good = url_parse_cluster(url, rest, why, size);
 	} else {
 		/* Not shown: it may contain a password, whatever it is. */
 		snprintf(why, size, "the url is of an unknown kind; expected %s", url_forms);

@@ -9,8 +9,8 @@ enum url_scheme {
 	URL_LOCAL,    /* local: */
 	URL_REDIS,    /* redis://[user:pass@]host[:port][/db], or rediss:// */
 	URL_UNIX,     /* unix:///path[?db=n] */
-	URL_SENTINEL, /* redis-sentinel://host:port,host:port/master-name[/db] */
-	URL_CLUSTER,  /* redis-cluster://host:port,host:port */
+	URL_SENTINEL, /* redis-sentinel://host:port,host:port/master-name[/db], or rediss-... */
+	URL_CLUSTER,  /* redis-cluster://host:port,host:port, or rediss-cluster:// */
 };
 
 enum {
@@ -33,7 +33,8 @@ struct url {
 	char *name;		/* the url without user and password, for people */
 	char *host;		/* URL_REDIS: a name or a numeric address, without brackets */
 	int port;		/* URL_REDIS */
-	bool tls;		/* URL_REDIS: rediss:// */
+	bool tls;		/* rediss...: the servers that keep the locks speak TLS */
+	bool sentinel_tls;	/* rediss-sentinel://: so do the sentinels */
 	char *path;		/* URL_UNIX */
 	struct url_host *hosts; /* URL_SENTINEL, URL_CLUSTER: at least one */
 	unsigned n_hosts;
