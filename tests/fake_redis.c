@@ -4,8 +4,10 @@
 
 #include "fake_redis.h"
 
+#include <arpa/inet.h>
 #include <check.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "util/alloc.h"
 
 const char fake_usual[] = "usual";
 const char fake_silence[] = "";
@@ -25,6 +29,8 @@ struct fake_client {
 	unsigned id;
 	struct event *event;
 	redisReader *reader; /* a command is an array of strings, as replies may be */
+	char *held;	     /* what is to be said after the delay; NULL: nothing */
+	struct event *timer;
 };
 
 bool fake_is(const redisReply *command, const char *verb)
@@ -36,16 +42,56 @@ static void fake_client_free(struct fake_client *client)
 {
 	LIST_REMOVE(client, entry);
 	event_free(client->event);
+	event_free(client->timer);
 	close(client->fd);
 	redisReaderFree(client->reader);
+	free(client->held);
 	free(client);
+}
+
+static void fake_say_now(struct fake_client *client, const char *text)
+{
+	size_t len = strlen(text);
+	ssize_t n = send(client->fd, text, len, MSG_NOSIGNAL);
+
+	/* Whom it was meant for may have left. */
+	ck_assert(n == (ssize_t)len || (n < 0 && (errno == EPIPE || errno == ECONNRESET)));
+}
+
+static void fake_timer_cb(evutil_socket_t fd, short what, void *arg)
+{
+	struct fake_client *client = arg;
+	char *held = client->held;
+
+	(void)fd;
+	(void)what;
+	client->held = NULL;
+	fake_say_now(client, held);
+	free(held);
 }
 
 static void fake_say(struct fake_client *client, const char *text)
 {
-	size_t len = strlen(text);
+	const int delay_ms = client->fake->delay_ms;
+	struct timeval delay = {.tv_sec = delay_ms / 1000, .tv_usec = delay_ms % 1000 * 1000};
+	char *held = client->held;
 
-	ck_assert_int_eq(send(client->fd, text, len, MSG_NOSIGNAL), (ssize_t)len);
+	if (delay_ms == 0) {
+		fake_say_now(client, text);
+		return;
+	}
+	client->held = xasprintf("%s%s", held ? held : "", text);
+	if (!held)
+		event_add(client->timer, &delay);
+	free(held);
+}
+
+void fake_redis_say(struct fake_redis *fake, const char *text)
+{
+	struct fake_client *client;
+
+	LIST_FOREACH (client, &fake->clients, entry)
+		fake_say(client, text);
 }
 
 static void fake_say_bulk(struct fake_client *client, const char *text)
@@ -157,29 +203,54 @@ static void fake_accept_cb(evutil_socket_t fd, short what, void *arg)
 	client->event =
 		event_new(fake->base, client->fd, EV_READ | EV_PERSIST, fake_read_cb, client);
 	event_add(client->event, NULL);
+	client->timer = evtimer_new(fake->base, fake_timer_cb, client);
 	LIST_INSERT_HEAD(&fake->clients, client, entry);
+}
+
+static void fake_init(struct fake_redis *fake, struct event_base *base)
+{
+	*fake = (struct fake_redis){
+		.base = base,
+		.run_id = "1111111111111111111111111111111111111111",
+		.role = "master",
+	};
+	LIST_INIT(&fake->clients);
+}
+
+static void fake_listen(struct fake_redis *fake, const struct sockaddr *address, socklen_t len)
+{
+	fake->fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	ck_assert_int_ge(fake->fd, 0);
+	ck_assert_int_eq(bind(fake->fd, address, len), 0);
+	ck_assert_int_eq(listen(fake->fd, 64), 0);
+	fake->event = event_new(fake->base, fake->fd, EV_READ | EV_PERSIST, fake_accept_cb, fake);
+	event_add(fake->event, NULL);
+}
+
+void fake_redis_start_tcp(struct fake_redis *fake, struct event_base *base)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET};
+	socklen_t len = sizeof(address);
+
+	fake_init(fake, base);
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	fake_listen(fake, (struct sockaddr *)&address, len);
+	ck_assert_int_eq(getsockname(fake->fd, (struct sockaddr *)&address, &len), 0);
+	fake->port = ntohs(address.sin_port);
+	snprintf(fake->url, sizeof(fake->url), "redis://127.0.0.1:%d", fake->port);
 }
 
 void fake_redis_start(struct fake_redis *fake, struct event_base *base)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 
-	*fake = (struct fake_redis){
-		.base = base,
-		.dir = "/tmp/redmutexd-fake-XXXXXX",
-		.run_id = "1111111111111111111111111111111111111111",
-		.role = "master",
-	};
-	LIST_INIT(&fake->clients);
+	fake_init(fake, base);
+	strcpy(fake->dir, "/tmp/redmutexd-fake-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(fake->dir));
 	snprintf(fake->path, sizeof(fake->path), "%s/sock", fake->dir);
 	snprintf(fake->url, sizeof(fake->url), "unix://%s", fake->path);
 	strcpy(address.sun_path, fake->path);
-	fake->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	ck_assert_int_eq(bind(fake->fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	ck_assert_int_eq(listen(fake->fd, 64), 0);
-	fake->event = event_new(base, fake->fd, EV_READ | EV_PERSIST, fake_accept_cb, fake);
-	event_add(fake->event, NULL);
+	fake_listen(fake, (struct sockaddr *)&address, sizeof(address));
 }
 
 void fake_redis_stop(struct fake_redis *fake)
@@ -188,6 +259,8 @@ void fake_redis_stop(struct fake_redis *fake)
 		fake_client_free(LIST_FIRST(&fake->clients));
 	event_free(fake->event);
 	close(fake->fd);
-	unlink(fake->path);
-	rmdir(fake->dir);
+	if (*fake->dir) {
+		unlink(fake->path);
+		rmdir(fake->dir);
+	}
 }

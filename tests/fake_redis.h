@@ -3,7 +3,7 @@
 #define REDMUTEXD_TESTS_FAKE_REDIS_H
 /*
  * A server that speaks Redis's protocol and says what a test wants it to say. It runs in the test's
- * own event loop, listens on a Unix socket in a temporary folder, and holds no data.
+ * own event loop, listens on a Unix socket in a temporary folder or on a port, and holds no data.
  */
 #include <event2/event.h>
 #include <hiredis/hiredis.h>
@@ -24,7 +24,9 @@ typedef const char *fake_answer_fn(struct fake_redis *fake, const redisReply *co
 struct fake_redis {
 	struct event_base *base;
 	char dir[40], path[64], url[80];
+	int port; /* on 127.0.0.1; 0: it listens on the socket */
 	int fd;
+	int delay_ms; /* of all that it says */
 	struct event *event;
 	LIST_HEAD(, fake_client) clients;
 	fake_answer_fn *answer; /* NULL: fake_usual for all */
@@ -34,6 +36,10 @@ struct fake_redis {
 };
 
 void fake_redis_start(struct fake_redis *fake, struct event_base *base);
+/* The same on a free loopback port. */
+void fake_redis_start_tcp(struct fake_redis *fake, struct event_base *base);
+/* Says something to all who are connected. */
+void fake_redis_say(struct fake_redis *fake, const char *text);
 void fake_redis_stop(struct fake_redis *fake);
 
 /* Is this the first word of the command? */

@@ -295,10 +295,9 @@ void redis_server_resume(struct redis_server *server)
 
 /* ------------------------------------------------------------------ asking */
 
+/* Return: NULL when the connection is cut, or nothing comes. */
 static redisReply *server_command(struct redis_server *server, const char *format, va_list ap)
 {
-	redisReply *reply;
-
 	if (!server->context || server->context->err) {
 		struct timeval timeout = {.tv_sec = ASK_TIMEOUT_S};
 
@@ -307,9 +306,7 @@ static redisReply *server_command(struct redis_server *server, const char *forma
 		ck_assert(server->context && !server->context->err);
 		redisSetTimeout(server->context, timeout);
 	}
-	reply = redisvCommand(server->context, format, ap);
-	ck_assert_msg(reply != NULL, "redis-server did not answer '%s'", format);
-	return reply;
+	return redisvCommand(server->context, format, ap);
 }
 
 static void print_reply(FILE *out, const redisReply *reply)
@@ -337,23 +334,42 @@ static void print_reply(FILE *out, const redisReply *reply)
 	}
 }
 
-const char *redis_server_ask(struct redis_server *server, const char *format, ...)
+/* Takes the reply over. */
+static const char *reply_text(redisReply *reply)
 {
 	static char *text;
 	size_t size;
-	va_list ap;
-	redisReply *reply;
 	FILE *out;
 
-	va_start(ap, format);
-	reply = server_command(server, format, ap);
-	va_end(ap);
 	free(text);
 	out = open_memstream(&text, &size);
 	print_reply(out, reply);
 	fclose(out);
 	freeReplyObject(reply);
 	return text;
+}
+
+const char *redis_server_ask(struct redis_server *server, const char *format, ...)
+{
+	va_list ap;
+	redisReply *reply;
+
+	va_start(ap, format);
+	reply = server_command(server, format, ap);
+	va_end(ap);
+	ck_assert_msg(reply != NULL, "redis-server did not answer '%s'", format);
+	return reply_text(reply);
+}
+
+const char *redis_server_try(struct redis_server *server, const char *format, ...)
+{
+	va_list ap;
+	redisReply *reply;
+
+	va_start(ap, format);
+	reply = server_command(server, format, ap);
+	va_end(ap);
+	return reply ? reply_text(reply) : NULL;
 }
 
 int64_t redis_server_ask_integer(struct redis_server *server, const char *format, ...)
@@ -365,6 +381,7 @@ int64_t redis_server_ask_integer(struct redis_server *server, const char *format
 	va_start(ap, format);
 	reply = server_command(server, format, ap);
 	va_end(ap);
+	ck_assert_msg(reply != NULL, "redis-server did not answer '%s'", format);
 	ck_assert_msg(reply->type == REDIS_REPLY_INTEGER, "'%s' did not answer an integer: %s",
 		      format, reply->str ? reply->str : "");
 	integer = reply->integer;

@@ -67,6 +67,8 @@ void redis_server_resume(struct redis_server *server);
  * as "(error) ...", arrays as their members with spaces between. Valid until the next call.
  */
 const char *redis_server_ask(struct redis_server *server, const char *format, ...);
+/* The same where somebody may cut that connection meanwhile: NULL then. */
+const char *redis_server_try(struct redis_server *server, const char *format, ...);
 /* Ends that connection: the next question makes a new one. */
 void redis_server_hang_up(struct redis_server *server);
 /* The answer must be an integer. */

@@ -73,6 +73,7 @@ tests_check_serve_faults_CFLAGS = \
 tests_check_serve_faults_LDADD = \
 	tests/libharness.la \
 	tests/libredisserver.la \
+	daemon/util/libutil.la \
 	$(LIBEVENT_LIBS) $(HIREDIS_LIBS) $(CHECK_LIBS)
 
 tests_check_serve_others_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

@@ -31,7 +31,8 @@
  *	+info +script|load +evalsha +eval +get +set +del +pttl +pexpire +time +wait +publish
  *	+pubsub|numsub +subscribe +unsubscribe +ping
  *
- * and for a cluster +cluster|slots +asking.
+ * and for a cluster +cluster|slots +asking; for the sentinels' own users +auth +subscribe
+ * +sentinel|get-master-addr-by-name +sentinel|master &+switch-master &+promoted-slave.
  *
  * CLIENT, INFO, SCRIPT, PUBLISH, PUBSUB and SUBSCRIBE may be refused: locks work without, but what
  * they are for (certainty after lost connections, warnings, shorter commands, quick wake-ups) does

@@ -3,10 +3,16 @@
  * Which server is the master, as Redis Sentinel says.
  *
  * Each sentinel has two connections: one that asks for the master, now and then and whenever the
- * one that is known does not serve, and one that listens for +switch-master, so that a failover is
- * followed in the moment in which it happens. Sentinels may disagree for a while; the answer with
- * the highest configuration epoch is that of the latest failover. Whether the server so named is a
- * master at all is asked of itself, by the link that connects to it.
+ * one that is known does not serve, and one that listens for the messages of a failover, so that it
+ * is followed in the moment in which it happens. What a message says is not believed, but asked
+ * for: it may be late, or of another master.
+ *
+ * Sentinels may disagree for a while; the answer with the highest configuration epoch is that of
+ * the latest failover, and no lower one is followed, unless most of all sentinels say so (they may
+ * have been set up anew). The sentinel that leads a failover names the new master to those who ask
+ * for its address before it does so in all that it tells of the master; the epoch is the new one by
+ * then. Whether the server so named is a master at all is asked of itself, by the link that
+ * connects to it.
  */
 #include "config.h"
 
@@ -24,6 +30,7 @@ enum {
 	ASK_SOON_MS = 100,	/* no more often than this, however often it is wanted */
 	RETRY_MIN_MS = 50,
 	RETRY_MAX_MS = 2000,
+	RETRY_FORGIVE_US = 1000000, /* a connection that lasted so long was a good one */
 	HOST_SIZE = 256,
 	WHY_SIZE = 256,
 };
@@ -34,8 +41,9 @@ struct peer;
 struct peer_line {
 	struct peer *peer;
 	struct conn conn;
-	struct event timer; /* down: the next attempt; up: the next question */
+	struct event timer; /* down: the next attempt; up: the next question, or its answer's end */
 	int64_t retry_ms;
+	int64_t up_since_us;
 	unsigned n_auth; /* replies to AUTH still to come */
 	bool up;
 };
@@ -53,8 +61,12 @@ struct peer {
 	struct sentinel *sentinel;
 	struct conn_address address;
 	struct peer_line ask, ear;
-	bool asked; /* a question is unanswered */
-	bool tried; /* the first attempt has ended, one way or the other */
+	unsigned n_answers;    /* to a question still to come */
+	int64_t asked_us;      /* when the last question was put */
+	bool wanted;	       /* another question is, as soon as it may be */
+	bool tried;	       /* the first attempt has ended, one way or the other */
+	bool deaf_told;	       /* that it does not let us listen */
+	struct opinion answer; /* as far as it has come */
 	struct opinion opinion;
 };
 
@@ -70,6 +82,7 @@ struct sentinel {
 
 static void line_connect(struct peer_line *line);
 static void line_complain(struct peer_line *line, const char *text);
+static void line_fail(struct peer_line *line, const char *why);
 
 static void line_timer_in(struct peer_line *line, int64_t ms)
 {
@@ -78,14 +91,48 @@ static void line_timer_in(struct peer_line *line, int64_t ms)
 	event_add(&line->timer, &delay);
 }
 
+static int64_t sentinel_now_us(const struct sentinel *sentinel)
+{
+	return clock_now_us(sentinel->setup.env->clock);
+}
+
 /* ------------------------------------------------------------------ opinions */
+
+static bool opinion_same_place(const struct opinion *a, const struct opinion *b)
+{
+	return a->port == b->port && strcmp(a->host, b->host) == 0;
+}
+
+static unsigned sentinel_count_for(const struct sentinel *sentinel, const struct opinion *wanted)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < sentinel->n_peers; i++) {
+		const struct opinion *opinion = &sentinel->peers[i].opinion;
+
+		n += opinion->valid && opinion_same_place(opinion, wanted);
+	}
+	return n;
+}
+
+/* May what is best now take the place of what was taken for the master until now? */
+static bool sentinel_may_follow(const struct sentinel *sentinel, const struct opinion *best)
+{
+	const struct opinion *current = &sentinel->current;
+
+	if (!current->valid || best->epoch > current->epoch)
+		return true;
+	/* Two that are equally sure: stay. */
+	if (best->epoch == current->epoch)
+		return sentinel_count_for(sentinel, current) == 0;
+	return sentinel_count_for(sentinel, best) > sentinel->n_peers / 2;
+}
 
 /* The best opinion counts; that of a sentinel that does not answer only while no other has one. */
 static void sentinel_decide(struct sentinel *sentinel)
 {
 	const struct opinion *best = NULL;
 	struct opinion *current = &sentinel->current;
-	bool moved;
 
 	for (unsigned i = 0; i < sentinel->n_peers; i++) {
 		const struct opinion *opinion = &sentinel->peers[i].opinion;
@@ -95,20 +142,13 @@ static void sentinel_decide(struct sentinel *sentinel)
 	}
 	if (!best)
 		return;
-	moved = !current->valid || current->port != best->port ||
-		strcmp(current->host, best->host) != 0;
-	/* Two that are equally sure: stay. */
-	if (moved && current->valid && best->epoch == current->epoch) {
-		for (unsigned i = 0; i < sentinel->n_peers; i++) {
-			const struct opinion *opinion = &sentinel->peers[i].opinion;
-
-			if (opinion->valid && opinion->epoch == current->epoch &&
-			    opinion->port == current->port &&
-			    strcmp(opinion->host, current->host) == 0)
-				return;
-		}
+	if (current->valid && opinion_same_place(current, best)) {
+		current->epoch = best->epoch;
+		return;
 	}
-	if (moved && current->valid)
+	if (!sentinel_may_follow(sentinel, best))
+		return;
+	if (current->valid)
 		log_info("sentinel: the master %s is at %s:%d now, no longer at %s:%d",
 			 sentinel->name, best->host, best->port, current->host, current->port);
 	*current = *best;
@@ -117,38 +157,53 @@ static void sentinel_decide(struct sentinel *sentinel)
 		.port = current->port,
 		.tls = sentinel->setup.master_tls,
 	};
-	if (moved)
-		sentinel->setup.moved(sentinel->setup.arg);
-}
-
-static void peer_note(struct peer *peer, const char *host, const char *port, int64_t epoch)
-{
-	struct opinion *opinion = &peer->opinion;
-	int number = atoi(port);
-
-	if (!*host || strlen(host) >= sizeof(opinion->host) || number < 1 || number > 65535)
-		return;
-	opinion->valid = true;
-	strcpy(opinion->host, host);
-	opinion->port = number;
-	opinion->epoch = epoch;
-	sentinel_decide(peer->sentinel);
+	sentinel->setup.moved(sentinel->setup.arg);
 }
 
 /* ------------------------------------------------------------------ asking */
 
-static void peer_ask(struct peer *peer)
+static void peer_write_question(struct peer *peer, const char *about)
 {
 	struct resp *out = &peer->ask.conn.out;
 
-	if (!peer->ask.up || peer->asked)
-		return;
-	peer->asked = true;
 	resp_command(out, 3);
 	resp_text(out, "SENTINEL");
-	resp_text(out, "MASTER");
+	resp_text(out, about);
 	resp_text(out, peer->sentinel->name);
+	peer->n_answers++;
+}
+
+static void peer_ask(struct peer *peer)
+{
+	peer->wanted = false;
+	peer->asked_us = sentinel_now_us(peer->sentinel);
+	peer->answer = (struct opinion){0};
+	peer_write_question(peer, "GET-MASTER-ADDR-BY-NAME");
+	peer_write_question(peer, "MASTER");
+	line_timer_in(&peer->ask, peer->sentinel->setup.connect_timeout_ms);
 	conn_flush(&peer->ask.conn);
+}
+
+/* The next question: when it is time for it again, or soon, if it is wanted. */
+static void peer_ask_later(struct peer *peer)
+{
+	int64_t ms = peer->wanted ? ASK_SOON_MS : ASK_INTERVAL_MS;
+
+	ms -= (sentinel_now_us(peer->sentinel) - peer->asked_us) / 1000;
+	line_timer_in(&peer->ask, ms > 0 ? ms : 0);
+}
+
+void sentinel_ask(struct sentinel *sentinel)
+{
+	for (unsigned i = 0; i < sentinel->n_peers; i++) {
+		struct peer *peer = &sentinel->peers[i];
+
+		if (peer->wanted || !peer->ask.up)
+			continue;
+		peer->wanted = true;
+		if (peer->n_answers == 0)
+			peer_ask_later(peer);
+	}
 }
 
 static const char *text_of(const redisReply *reply)
@@ -157,62 +212,83 @@ static const char *text_of(const redisReply *reply)
 										      : "";
 }
 
-/* A flat list of names and values. */
-static void peer_answered(struct peer *peer, const redisReply *reply)
+/* GET-MASTER-ADDR-BY-NAME: host and port, or nil. */
+static void peer_read_address(struct peer *peer, const redisReply *reply)
 {
-	const char *host = "", *port = "", *epoch = "0";
+	struct opinion *answer = &peer->answer;
+	const char *host;
 
-	peer->asked = false;
-	if (reply->type == REDIS_REPLY_ERROR) {
-		/* "-ERR No such master with that name": it is not for this one to say. */
-		peer->opinion.valid = false;
-		line_complain(&peer->ask, reply->str);
+	if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2)
 		return;
-	}
-	for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && i + 1 < reply->elements; i += 2) {
-		const char *name = text_of(reply->element[i]);
-		const char *value = text_of(reply->element[i + 1]);
-
-		if (strcmp(name, "ip") == 0)
-			host = value;
-		else if (strcmp(name, "port") == 0)
-			port = value;
-		else if (strcmp(name, "config-epoch") == 0)
-			epoch = value;
-	}
-	peer_note(peer, host, port, atoll(epoch));
+	host = text_of(reply->element[0]);
+	answer->port = atoi(text_of(reply->element[1]));
+	if (!*host || strlen(host) >= sizeof(answer->host) || answer->port < 1 ||
+	    answer->port > 65535)
+		return;
+	strcpy(answer->host, host);
+	answer->valid = true;
 }
 
-void sentinel_ask(struct sentinel *sentinel)
+/* MASTER: a flat list of names and values. */
+static void peer_read_epoch(struct peer *peer, const redisReply *reply)
 {
-	for (unsigned i = 0; i < sentinel->n_peers; i++) {
-		struct peer_line *line = &sentinel->peers[i].ask;
-
-		if (line->up)
-			line_timer_in(line, ASK_SOON_MS);
+	for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && i + 1 < reply->elements; i += 2) {
+		if (strcmp(text_of(reply->element[i]), "config-epoch") == 0)
+			peer->answer.epoch = atoll(text_of(reply->element[i + 1]));
 	}
+}
+
+static void peer_answered(struct peer *peer, const redisReply *reply)
+{
+	if (peer->n_answers == 0) {
+		line_fail(&peer->ask, "an answer to nothing that was asked");
+		return;
+	}
+	/* "-ERR No such master with that name" */
+	if (reply->type == REDIS_REPLY_ERROR)
+		line_complain(&peer->ask, reply->str);
+	if (--peer->n_answers > 0) {
+		peer_read_address(peer, reply);
+		return;
+	}
+	peer_read_epoch(peer, reply);
+	peer->tried = true;
+	peer->opinion = peer->answer;
+	peer_ask_later(peer);
+	sentinel_decide(peer->sentinel);
 }
 
 /* ------------------------------------------------------------------ listening */
 
-/* "+switch-master": name, old host, old port, new host, new port. */
+/* What is said when a failover has got so far that there is another master to be told of. */
+static const char *const channels[] = {"+switch-master", "+promoted-slave"};
+
+enum { N_CHANNELS = sizeof(channels) / sizeof(channels[0]) };
+
+static void peer_listen(struct peer *peer)
+{
+	for (unsigned i = 0; i < N_CHANNELS; i++) {
+		resp_command(&peer->ear.conn.out, 2);
+		resp_text(&peer->ear.conn.out, "SUBSCRIBE");
+		resp_text(&peer->ear.conn.out, channels[i]);
+	}
+	conn_flush(&peer->ear.conn);
+}
+
+/* Others may know of it by now, too. */
 static void peer_heard(struct peer *peer, const redisReply *reply)
 {
-	char name[HOST_SIZE], host[HOST_SIZE], port[8];
-
-	if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 3 ||
-	    strcmp(text_of(reply->element[0]), "message") != 0)
-		return;
-	if (sscanf(text_of(reply->element[2]), "%255s %*s %*s %255s %7s", name, host, port) != 3 ||
-	    strcmp(name, peer->sentinel->name) != 0)
-		return;
-	/* A failover has a higher epoch than all before it; which one, it will say when asked. */
-	peer_note(peer, host, port,
-		  (peer->sentinel->current.epoch > peer->opinion.epoch
-			   ? peer->sentinel->current.epoch
-			   : peer->opinion.epoch) +
-			  1);
-	peer_ask(peer);
+	if (reply->type == REDIS_REPLY_ERROR && !peer->deaf_told) {
+		/* The connection stays, so that nothing is tried again and again. */
+		peer->deaf_told = true;
+		log_warning("sentinel %s:%d does not let us listen to it, so that a failover is "
+			    "noticed up to %d s later: %s",
+			    peer->address.host, peer->address.port, ASK_INTERVAL_MS / 1000,
+			    reply->str);
+	} else if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 3 &&
+		   strcmp(text_of(reply->element[0]), "message") == 0) {
+		sentinel_ask(peer->sentinel);
+	}
 }
 
 /* ------------------------------------------------------------------ connections */
@@ -237,6 +313,19 @@ static void line_complain(struct peer_line *line, const char *text)
 		 line->peer->address.host, line->peer->address.port, text);
 }
 
+/* Half of the pause is certain, the other half is chance: daemons should not come all at once. */
+static void line_retry(struct peer_line *line)
+{
+	struct entropy *entropy = line->peer->sentinel->setup.env->entropy;
+	uint16_t chance;
+
+	entropy->fill(entropy, &chance, sizeof(chance));
+	line_timer_in(line, line->retry_ms / 2 + chance % (line->retry_ms / 2 + 1));
+	line->retry_ms *= 2;
+	if (line->retry_ms > RETRY_MAX_MS)
+		line->retry_ms = RETRY_MAX_MS;
+}
+
 static void line_down(struct peer_line *line, const char *why)
 {
 	struct peer *peer = line->peer;
@@ -244,15 +333,14 @@ static void line_down(struct peer_line *line, const char *why)
 
 	line->up = false;
 	if (!line_is_ear(line)) {
-		peer->asked = false;
+		peer->n_answers = 0;
+		peer->wanted = false;
 		peer->opinion.valid = false; /* until it can be asked again */
 		line_complain(line, why);
 	}
-	if (was_up)
+	if (was_up && sentinel_now_us(peer->sentinel) - line->up_since_us >= RETRY_FORGIVE_US)
 		line->retry_ms = RETRY_MIN_MS;
-	line_timer_in(line, line->retry_ms);
-	if (line->retry_ms < RETRY_MAX_MS)
-		line->retry_ms *= 2;
+	line_retry(line);
 }
 
 static void line_fail(struct peer_line *line, const char *why)
@@ -263,20 +351,13 @@ static void line_fail(struct peer_line *line, const char *why)
 
 static void line_up(struct peer_line *line)
 {
-	struct resp *out = &line->conn.out;
-
 	line->up = true;
-	line->retry_ms = RETRY_MIN_MS;
+	line->up_since_us = sentinel_now_us(line->peer->sentinel);
 	conn_established(&line->conn);
-	if (!line_is_ear(line)) {
+	if (line_is_ear(line))
+		peer_listen(line->peer);
+	else
 		peer_ask(line->peer);
-		line_timer_in(line, ASK_INTERVAL_MS);
-		return;
-	}
-	resp_command(out, 2);
-	resp_text(out, "SUBSCRIBE");
-	resp_text(out, "+switch-master");
-	conn_flush(&line->conn);
 }
 
 static void line_opened(struct conn *conn)
@@ -306,13 +387,9 @@ static void line_reply(struct conn *conn, const redisReply *reply)
 		else
 			line_up(line);
 	} else if (line_is_ear(line)) {
-		if (reply->type == REDIS_REPLY_ERROR)
-			line_fail(line, reply->str);
-		else
-			peer_heard(line->peer, reply);
+		peer_heard(line->peer, reply);
 	} else {
 		peer_answered(line->peer, reply);
-		line->peer->tried = true;
 	}
 }
 
@@ -334,6 +411,21 @@ static void line_connect(struct peer_line *line)
 	conn_open(&line->conn, &peer->address, peer->sentinel->setup.connect_timeout_ms);
 }
 
+/* An answer did not come in time. */
+static void peer_is_gone(struct peer *peer)
+{
+	unsigned generation = peer->ask.conn.generation;
+
+	/* It may have been this process that was held up. */
+	conn_poll(&peer->ask.conn);
+	if (generation != peer->ask.conn.generation || peer->n_answers == 0)
+		return;
+	line_fail(&peer->ask, "it does not answer");
+	/* What is gone there is likely gone for the other, which would not notice by itself. */
+	if (peer->ear.up)
+		line_fail(&peer->ear, "it does not answer");
+}
+
 static void line_timer_cb(evutil_socket_t fd, short what, void *arg)
 {
 	struct peer_line *line = arg;
@@ -346,12 +438,10 @@ static void line_timer_cb(evutil_socket_t fd, short what, void *arg)
 			line_connect(line);
 		return;
 	}
-	if (line->peer->asked) {
-		line_fail(line, "it does not answer");
-		return;
-	}
-	line_timer_in(line, ASK_INTERVAL_MS);
-	peer_ask(line->peer);
+	if (line->peer->n_answers > 0)
+		peer_is_gone(line->peer);
+	else
+		peer_ask(line->peer);
 }
 
 static void line_init(struct peer_line *line, struct peer *peer)
