@@ -12,7 +12,8 @@
 #include "store/slot.h"
 #include "store_bench.h"
 
-enum { N_MASTERS = 3, N_NODES = 4, REPLICA = 3, AWAIT_MS = 30000 };
+/* Node 3 may be a replica of node 0, and node 4 of node 1. */
+enum { N_MASTERS = 3, N_NODES = 5, REPLICA = 3, AWAIT_MS = 30000 };
 
 static struct bench bench;
 static struct redis_server nodes[N_NODES];
@@ -58,6 +59,15 @@ static void add_slots(int master)
 	ck_assert_str_eq(redis_server_ask(&nodes[master], command), "OK");
 }
 
+/* Until its replica confirms what it writes; what it says first may not. */
+static void await_replica(struct redis_server *master)
+{
+	int64_t end_ms = bench_now_ms() + AWAIT_MS;
+
+	for (int n = 0; n < 2; n += redis_server_ask_integer(master, "WAIT 1 2000") >= 1)
+		ck_assert_msg(bench_now_ms() < end_ms, "the replica does not come");
+}
+
 static void cluster_start(const char *full_coverage, int n_nodes)
 {
 	char known[32];
@@ -78,14 +88,17 @@ static void cluster_start(const char *full_coverage, int n_nodes)
 	snprintf(known, sizeof(known), "cluster_known_nodes:%d", n_nodes);
 	for (int i = 0; i < n_nodes; i++)
 		await_word(&nodes[i], "CLUSTER INFO", known, true);
-	if (n_nodes > REPLICA) {
-		ck_assert_str_eq(redis_server_ask(&nodes[REPLICA], "CLUSTER REPLICATE %s", ids[0]),
-				 "OK");
-		await_word(&nodes[REPLICA], "INFO replication", "master_link_status:up", true);
+	for (int i = N_MASTERS; i < n_nodes; i++) {
+		ck_assert_str_eq(
+			redis_server_ask(&nodes[i], "CLUSTER REPLICATE %s", ids[i - N_MASTERS]),
+			"OK");
+		await_word(&nodes[i], "INFO replication", "master_link_status:up", true);
 		await_word(&nodes[1], "CLUSTER NODES", " slave ", true);
 	}
 	for (int i = 0; i < n_nodes; i++)
 		await_word(&nodes[i], "CLUSTER INFO", "cluster_state:ok", true);
+	for (int i = N_MASTERS; i < n_nodes; i++)
+		await_replica(&nodes[i - N_MASTERS]);
 	snprintf(url, sizeof(url), "redis-cluster://127.0.0.1:%d,127.0.0.1:%d", nodes[1].port,
 		 nodes[2].port);
 }
@@ -114,7 +127,7 @@ static void setup(void)
 
 static void setup_with_replica(void)
 {
-	setup_of("no", N_NODES);
+	setup_of("no", REPLICA + 1);
 	bench_open(&bench, url, NULL);
 }
 
@@ -508,38 +521,44 @@ static void workers_turn_for(int64_t ms)
 	}
 }
 
+/* Moves the workers' slot from one node to another and back again and again. */
+static void move_slot_under_load(int n_moves, int n_nodes)
+{
+	unsigned slot = slot_of_key("{tag}");
+
+	for (int i = 0; i < N_WORKERS; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "worker%d{tag}", i);
+		workers[i] = (struct worker){0};
+		store_key_init(&workers[i].key, name);
+		worker_ask(&workers[i]);
+	}
+	workers_turn_for(50);
+	for (int i = 0; i < n_moves; i++) {
+		int from = (master_of("{tag}") + i) % n_nodes, to = (from + 1) % n_nodes;
+
+		slot_begin_to_move(slot, from, to);
+		workers_turn_for(20);
+		slot_move_keys(slot, from, to);
+		workers_turn_for(5);
+		slot_move_keys(slot, from, to);
+		slot_end_move(slot, from, to);
+		workers_turn_for(40);
+	}
+	for (int i = 0; i < N_WORKERS; i++) {
+		bench_await(&bench, &workers[i].answer);
+		ck_assert_int_eq(workers[i].answer.op.status, STORE_OK);
+		store_key_deinit(&workers[i].key);
+	}
+	ck_assert_uint_gt(bench.n_changed, 0);
+}
+
 START_TEST(slots_move_under_load_and_no_request_is_lost)
 	{
-		unsigned slot = slot_of_key("{tag}");
-
-		for (int i = 0; i < N_WORKERS; i++) {
-			char name[32];
-
-			snprintf(name, sizeof(name), "worker%d{tag}", i);
-			workers[i] = (struct worker){0};
-			store_key_init(&workers[i].key, name);
-			worker_ask(&workers[i]);
-		}
-		workers_turn_for(50);
-		for (int i = 0; i < 12; i++) {
-			int from = (master_of("{tag}") + i) % N_MASTERS,
-			    to = (from + 1) % N_MASTERS;
-
-			slot_begin_to_move(slot, from, to);
-			workers_turn_for(20);
-			slot_move_keys(slot, from, to);
-			workers_turn_for(5);
-			slot_move_keys(slot, from, to);
-			slot_end_move(slot, from, to);
-			workers_turn_for(40);
-		}
-		for (int i = 0; i < N_WORKERS; i++) {
-			bench_await(&bench, &workers[i].answer);
-			ck_assert_int_eq(workers[i].answer.op.status, STORE_OK);
+		move_slot_under_load(12, N_MASTERS);
+		for (int i = 0; i < N_WORKERS; i++)
 			ck_assert_uint_gt(workers[i].n_rounds, 12);
-			store_key_deinit(&workers[i].key);
-		}
-		ck_assert_uint_gt(bench.n_changed, 0);
 	}
 END_TEST
 
@@ -568,6 +587,161 @@ START_TEST(what_waits_in_a_closed_slot_is_answered_in_order)
 				      answers[i].text);
 			ck_assert(i == 0 || answers[i].order > answers[i - 1].order);
 		}
+	}
+END_TEST
+
+/* ------------------------------------------------------------------ replicas */
+
+enum { ON_0 = 3, ON_1 = 4 }; /* the replicas of the first two masters */
+
+static void with_replicas(struct store_settings *settings)
+{
+	settings->wait_replicas = 1;
+	settings->pool_size = 2;
+}
+
+/* A slot of master 0, which moves to master 1. */
+static unsigned moving_slot;
+
+static void setup_with_replicas(void)
+{
+	struct store_key other;
+
+	setup_of("yes", N_NODES);
+	bench_open(&bench, url, with_replicas);
+	store_key_deinit(&key);
+	key_on(&key, 0, "replicated");
+	moving_slot = slot_of_key(key.key);
+	/* So that the slots are known. */
+	key_on(&other, 0, "other");
+	EXPECT_OK(STORE_ACQUIRE, &other, 'z');
+	store_key_deinit(&other);
+}
+
+static void expect_on_replica(int replica, char value)
+{
+	/* What a master takes over its replica does not let anybody read yet. */
+	ck_assert_ptr_nonnull(strstr(redis_server_ask(&nodes[replica], "KEYS *"), key.key));
+	if (!value)
+		return;
+	ck_assert_str_eq(redis_server_ask(&nodes[replica], "READONLY"), "OK");
+	ck_assert_int_eq(redis_server_ask(&nodes[replica], "GET %s", key.key)[0], value);
+}
+
+static void expect_too_few(enum store_verb verb, char value)
+{
+	struct answer answer;
+
+	answer_init(&answer, verb, &key, value);
+	bench_submit(&bench, &answer);
+	bench_await(&bench, &answer);
+	ck_assert_msg(answer.op.status == STORE_REFUSED, "%d %s", answer.op.status, answer.text);
+	ck_assert(!answer.op.lasting);
+	ck_assert_msg(strstr(answer.text, "0 of 1 replicas have it") != NULL, "%s", answer.text);
+	ck_assert_str_eq(redis_server_ask(&nodes[1], "ASKING"), "OK");
+	ck_assert_int_eq(redis_server_ask_integer(&nodes[1], "EXISTS %s", key.key), 0);
+}
+
+START_TEST(a_slot_that_has_moved_waits_for_the_replicas_of_its_new_master)
+	{
+		ck_assert_int_eq(acquire_fenced(&key, 'a')->op.status, STORE_OK);
+		expect_on_replica(ON_0, 'a');
+		slot_begin_to_move(moving_slot, 0, 1);
+		slot_move_keys(moving_slot, 0, 1);
+		slot_end_move(moving_slot, 0, 1);
+		EXPECT_OK(STORE_REPLACE, &key, 'a');
+		expect_on_replica(ON_1, 'b');
+		EXPECT_OK(STORE_EXTEND, &key, 'b');
+		redis_server_pause(&nodes[ON_1]);
+		ck_assert_int_eq(ASK(STORE_EXTEND, &key, 'b'), STORE_UNKNOWN);
+		expect_too_few(STORE_REPLACE, 'b');
+		expect_too_few(STORE_ACQUIRE, 'c');
+		redis_server_resume(&nodes[ON_1]);
+		EXPECT_OK(STORE_ACQUIRE, &key, 'c');
+	}
+END_TEST
+
+START_TEST(a_first_command_that_is_sent_elsewhere_waits_there)
+	{
+		slot_begin_to_move(moving_slot, 0, 1);
+		slot_end_move(moving_slot, 0, 1);
+		redis_server_pause(&nodes[ON_1]);
+		expect_too_few(STORE_ACQUIRE, 'a');
+		redis_server_resume(&nodes[ON_1]);
+		EXPECT_OK(STORE_ACQUIRE, &key, 'a');
+		expect_on_replica(ON_1, 'a');
+	}
+END_TEST
+
+START_TEST(who_is_asked_to_ask_elsewhere_waits_for_the_replicas_there)
+	{
+		slot_begin_to_move(moving_slot, 0, 1);
+		ck_assert_int_eq(acquire_fenced(&key, 'a')->op.status, STORE_OK);
+		expect_on_replica(ON_1, 0);
+		EXPECT_OK(STORE_EXTEND, &key, 'a');
+		EXPECT_OK(STORE_REPLACE, &key, 'a');
+		EXPECT_OK(STORE_RELEASE, &key, 'b');
+		slot_end_move(moving_slot, 0, 1);
+		EXPECT_OK(STORE_ACQUIRE, &key, 'c');
+	}
+END_TEST
+
+START_TEST(what_too_few_have_where_it_was_asked_for_is_taken_back_there)
+	{
+		slot_begin_to_move(moving_slot, 0, 1);
+		redis_server_pause(&nodes[ON_1]);
+		expect_too_few(STORE_ACQUIRE, 'a');
+		redis_server_resume(&nodes[ON_1]);
+		EXPECT_OK(STORE_ACQUIRE, &key, 'a');
+		redis_server_pause(&nodes[ON_1]);
+		expect_too_few(STORE_REPLACE, 'a');
+		redis_server_resume(&nodes[ON_1]);
+		slot_end_move(moving_slot, 0, 1);
+		EXPECT_OK(STORE_ACQUIRE, &key, 'c');
+	}
+END_TEST
+
+START_TEST(what_is_sent_on_does_not_wait_behind_another_that_waits)
+	{
+		struct store_key other;
+		struct answer waits, looks;
+		int64_t began_ms;
+		char prefix[16];
+
+		/* Of two connections one waits; over the loop it is this and that. */
+		snprintf(prefix, sizeof(prefix), "waits%d-", _i);
+		key_on(&other, 1, prefix);
+		slot_begin_to_move(moving_slot, 0, 1);
+		slot_end_move(moving_slot, 0, 1);
+		ck_assert_int_eq(ASK(STORE_CHECK, &other, 'w'), STORE_GONE);
+		redis_server_pause(&nodes[ON_1]);
+		answer_init(&waits, STORE_ACQUIRE, &other, 'w');
+		bench_submit(&bench, &waits);
+		bench_turn_for(&bench, 20);
+		began_ms = bench_now_ms();
+		answer_init(&looks, STORE_LOOK, &key, 'a');
+		bench_submit(&bench, &looks);
+		bench_await(&bench, &looks);
+		ck_assert_int_eq(looks.op.status, STORE_GONE);
+		ck_assert_int_lt(bench_now_ms() - began_ms, 300);
+		ck_assert(!waits.done);
+		bench_await(&bench, &waits);
+		store_key_deinit(&other);
+	}
+END_TEST
+
+static void with_many_links(struct store_settings *settings)
+{
+	with_replicas(settings);
+	settings->pool_size = 12;
+}
+
+START_TEST(slots_move_under_load_and_no_replicated_request_is_lost)
+	{
+		bench_close(&bench);
+		bench_open(&bench, url, with_many_links);
+		/* Between the two that have replicas. */
+		move_slot_under_load(6, 2);
 	}
 END_TEST
 
@@ -725,7 +899,7 @@ int main(void)
 {
 	Suite *suite = suite_create("store_cluster");
 	TCase *verbs = tcase_create("verbs"), *failover = tcase_create("failover"),
-	      *alone = tcase_create("alone");
+	      *replicas = tcase_create("replicas"), *alone = tcase_create("alone");
 	SRunner *runner;
 	int failed;
 
@@ -752,6 +926,16 @@ int main(void)
 	tcase_add_test(failover, a_dead_master_costs_only_its_slots_and_its_replica_takes_over);
 	tcase_add_test(failover, a_failover_by_hand_loses_nothing);
 	suite_add_tcase(suite, failover);
+	tcase_add_checked_fixture(replicas, setup_with_replicas, teardown);
+	tcase_set_timeout(replicas, 120);
+	tcase_add_test(replicas, a_slot_that_has_moved_waits_for_the_replicas_of_its_new_master);
+	tcase_add_test(replicas, a_first_command_that_is_sent_elsewhere_waits_there);
+	tcase_add_test(replicas, who_is_asked_to_ask_elsewhere_waits_for_the_replicas_there);
+	tcase_add_test(replicas, what_too_few_have_where_it_was_asked_for_is_taken_back_there);
+	tcase_add_loop_test(replicas, what_is_sent_on_does_not_wait_behind_another_that_waits, 0,
+			    4);
+	tcase_add_test(replicas, slots_move_under_load_and_no_replicated_request_is_lost);
+	suite_add_tcase(suite, replicas);
 	tcase_set_timeout(alone, 120);
 	tcase_add_test(alone, one_that_is_no_cluster_is_told_for_good);
 	tcase_add_test(alone, one_that_is_not_there_is_told_and_found_later);

@@ -528,9 +528,27 @@ void link_prepare(const struct link *link, struct store_op *op, unsigned hash)
 	op->deadline_us = op->submitted_us + link->setup->command_timeout_ms * 1000;
 }
 
+void link_prepare_again(struct store_op *op, unsigned hash, enum link_how how)
+{
+	op->private = op_kept(hash, how);
+	op->written = false;
+}
+
+void link_ops_insert(struct link_ops *ops, struct store_op *op)
+{
+	struct store_op *before = TAILQ_LAST(ops, link_ops);
+
+	while (before && before->deadline_us > op->deadline_us)
+		before = TAILQ_PREV(before, link_ops, entry);
+	if (before)
+		TAILQ_INSERT_AFTER(ops, before, op, entry);
+	else
+		TAILQ_INSERT_HEAD(ops, op, entry);
+}
+
 void link_submit(struct link *link, struct store_op *op)
 {
-	TAILQ_INSERT_TAIL(&link->waiting, op, entry);
+	link_ops_insert(&link->waiting, op);
 	link_arm_for(link, op, link_now_us(link));
 }
 
@@ -541,22 +559,6 @@ bool link_recall(struct link *link, struct store_op *op)
 		return false;
 	TAILQ_REMOVE(&link->waiting, op, entry);
 	return true;
-}
-
-void link_submit_again(struct link *link, struct store_op *op, unsigned hash, enum link_how how)
-{
-	struct store_op *before = TAILQ_LAST(&link->waiting, link_ops);
-
-	op->private = op_kept(hash, how);
-	op->written = false;
-	/* Those that wait stay in the order of their deadlines. */
-	while (before && before->deadline_us > op->deadline_us)
-		before = TAILQ_PREV(before, link_ops, entry);
-	if (before)
-		TAILQ_INSERT_AFTER(&link->waiting, before, op, entry);
-	else
-		TAILQ_INSERT_HEAD(&link->waiting, op, entry);
-	link_arm_for(link, op, link_now_us(link));
 }
 
 bool link_is_quiet(const struct link *link)
@@ -648,17 +650,32 @@ static enum script_form op_form(const struct store_op *op, bool whole)
 	return whole ? SCRIPT_WHOLE : SCRIPT_SHORT;
 }
 
+/* A node that takes a slot over lets in who says first that he knows. */
+static void link_write_prefix(struct link *link, struct store_op *op)
+{
+	if (op_how(op) != LINK_ASKING)
+		return;
+	resp_command(&link->conn.out, 1);
+	resp_text(&link->conn.out, "ASKING");
+	op->private = (void *)((uintptr_t)op->private | OP_PREFIXED);
+}
+
+/* Is this the reply to that? Whether it was accepted is seen by what follows. */
+static bool op_takes_prefix_reply(struct store_op *op)
+{
+	bool is_prefixed = (uintptr_t)op->private & OP_PREFIXED;
+
+	op->private = (void *)((uintptr_t)op->private & ~(uintptr_t)OP_PREFIXED);
+	return is_prefixed;
+}
+
 static void link_write_first(struct link *link, struct link_ops *ops, bool whole)
 {
 	struct store_op *op = TAILQ_FIRST(ops);
 
 	TAILQ_REMOVE(ops, op, entry);
 	link_note_listens(link, op);
-	if (op_how(op) == LINK_ASKING) {
-		resp_command(&link->conn.out, 1);
-		resp_text(&link->conn.out, "ASKING");
-		op->private = (void *)((uintptr_t)op->private | OP_PREFIXED);
-	}
+	link_write_prefix(link, op);
 	script_write(&link->conn.out, op, &link->names, link->setup->env->daemon_id,
 		     op_form(op, whole));
 	op->written = true;
@@ -845,11 +862,8 @@ static void link_op_reply(struct link *link, const redisReply *reply)
 	bool waits = link_waits_for_replicas(link, op), is_error = reply->type == REDIS_REPLY_ERROR,
 	     is_read;
 
-	if ((uintptr_t)op->private & OP_PREFIXED) {
-		/* Whether ASKING was accepted is seen by what follows. */
-		op->private = (void *)((uintptr_t)op->private & ~(uintptr_t)OP_PREFIXED);
+	if (op_takes_prefix_reply(op))
 		return;
-	}
 	op->lasting = false;
 	op->text = NULL;
 	is_read = !is_error && script_read(op, reply);
@@ -913,6 +927,7 @@ static void link_wait_reply(struct link *link, const redisReply *reply)
 		return;
 	}
 	link->phase = PHASE_TAKE_BACK;
+	link_write_prefix(link, op);
 	script_write_take_back(&link->conn.out, op, &link->names, link->setup->env->daemon_id,
 			       op_form(op, true));
 	link->setup->stats->commands++;
@@ -924,6 +939,8 @@ static void link_take_back_reply(struct link *link, const redisReply *reply)
 {
 	bool is_gone = reply->type != REDIS_REPLY_ERROR;
 
+	if (op_takes_prefix_reply(TAILQ_FIRST(&link->sent)))
+		return;
 	link->phase = PHASE_COMMAND;
 	link_answer_failure(link, link_take_waiting(link), is_gone ? STORE_REFUSED : STORE_UNKNOWN,
 			    false, link->too_few);

@@ -151,11 +151,13 @@ bool link_is_quiet(const struct link *link);
 /* Does it have an op with this hash? */
 bool link_has(const struct link *link, unsigned hash);
 /*
- * link_submit_again - submit what was submitted before, to this link or another
+ * link_prepare_again - prepare what was submitted before, to whatever link
  *
  * Its deadline stays what it was.
  */
-void link_submit_again(struct link *link, struct store_op *op, unsigned hash, enum link_how how);
+void link_prepare_again(struct store_op *op, unsigned hash, enum link_how how);
+/* Puts an op into a list that is in the order of deadlines, as late as that allows. */
+void link_ops_insert(struct link_ops *ops, struct store_op *op);
 /*
  * link_fail_op - fill in the answer to an op that no link has: REFUSED or UNKNOWN, and @text
  *

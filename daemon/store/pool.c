@@ -104,13 +104,14 @@ static bool pool_answer_queue(struct pool *pool, int64_t late_us, const char *wh
 	return any;
 }
 
+/* Wakes up for the first deadline of the queue. */
 static void pool_arm(struct pool *pool)
 {
 	const struct store_op *first = TAILQ_FIRST(&pool->queue);
 	struct timeval delay;
 	int64_t left_us;
 
-	if (!first || event_pending(&pool->timer, EV_TIMEOUT, NULL))
+	if (!first)
 		return;
 	left_us = first->deadline_us - clock_now_us(pool->setup->env->clock);
 	if (left_us < 0)
@@ -146,18 +147,25 @@ void pool_deinit(struct pool *pool)
 	*pool = (struct pool){0};
 }
 
+/* @link: its key's */
+static void pool_take(struct pool *pool, struct link *link, struct store_op *op)
+{
+	if (pool->setup->wait_replicas == 0) {
+		link_submit(link, op);
+		return;
+	}
+	link_ops_insert(&pool->queue, op);
+	if (TAILQ_FIRST(&pool->queue) == op)
+		pool_arm(pool);
+}
+
 void pool_submit(struct pool *pool, struct store_op *op)
 {
 	unsigned hash = pool_hash(op->key->key);
 	struct link *link = &pool->links[hash % pool->n_links];
 
 	link_prepare(link, op, hash);
-	if (pool->setup->wait_replicas == 0) {
-		link_submit(link, op);
-		return;
-	}
-	TAILQ_INSERT_TAIL(&pool->queue, op, entry);
-	pool_arm(pool);
+	pool_take(pool, link, op);
 }
 
 bool pool_recall(struct pool *pool, struct store_op *op)
@@ -171,7 +179,8 @@ void pool_submit_again(struct pool *pool, struct store_op *op, enum link_how how
 {
 	unsigned hash = pool_hash(op->key->key);
 
-	link_submit_again(&pool->links[hash % pool->n_links], op, hash, how);
+	link_prepare_again(op, hash, how);
+	pool_take(pool, &pool->links[hash % pool->n_links], op);
 }
 
 bool pool_settled(struct pool *pool)

@@ -39,7 +39,7 @@ struct redis_owner {
 struct store *redis_open_node(const struct store_env *env, const struct store_settings *settings,
 			      struct url *url, struct store_listener *listener,
 			      const struct redis_owner *owner);
-/* See link_submit_again(). */
+/* See link_prepare_again(). */
 void redis_submit_again(struct store *store, struct store_op *op, enum link_how how);
 bool redis_is_up(const struct store *store);
 /* See link_settled(). */
