@@ -10,7 +10,6 @@
 #include "core/lock_string.h"
 #include "core/store.h"
 #include "core/timer.h"
-#include "util/glob.h"
 
 #define MS INT64_C(1000)
 
@@ -159,42 +158,6 @@ START_TEST(companions_of_a_key_lie_in_its_slot)
 	}
 END_TEST
 
-static const struct {
-	const char *pattern, *text;
-	bool matches;
-} globs[] = {
-	{"order-*", "order-12", true},
-	{"order-*", "order-", true},
-	{"order-*", "order", false},
-	{"*", "", true},
-	{"*", "x/y", true},
-	{"*-a-*", "x-a-y", true},
-	{"*-a-*", "x-b-y", false},
-	{"a*b*c", "aXbYbZc", true},
-	{"a*b*c", "aXbYbZ", false},
-	{"ab", "ab", true},
-	{"ab", "abc", false},
-	{"**b", "aab", true},
-};
-
-START_TEST(a_star_stands_for_any_run_of_characters)
-	{
-		ck_assert_int_eq(
-			glob_matches(globs[_i].pattern, globs[_i].text, strlen(globs[_i].text)),
-			globs[_i].matches);
-	}
-END_TEST
-
-START_TEST(many_stars_take_no_exponential_time)
-	{
-		char text[2000];
-
-		memset(text, 'a', sizeof(text));
-		ck_assert(!glob_matches("*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*ab", text,
-					sizeof(text)));
-	}
-END_TEST
-
 static Suite *parts_suite(void)
 {
 	Suite *suite = suite_create("core/parts");
@@ -209,8 +172,6 @@ static Suite *parts_suite(void)
 	tcase_add_test(tc, timers_fire_in_order_however_they_were_set);
 	tcase_add_test(tc, a_timer_may_set_itself_again);
 	tcase_add_loop_test(tc, companions_of_a_key_lie_in_its_slot, 0, LENGTH(keys));
-	tcase_add_loop_test(tc, a_star_stands_for_any_run_of_characters, 0, LENGTH(globs));
-	tcase_add_test(tc, many_stars_take_no_exponential_time);
 	suite_add_tcase(suite, tc);
 	return suite;
 }

@@ -41,7 +41,7 @@ own_allowed()
 	case $1 in
 	proto) echo 'proto/*|*.def' ;;
 	util) echo 'util/*' ;;
-	core) echo 'core/*|util/*' ;;
+	core) echo 'core/*|util/*|proto/name.h' ;;
 	store) echo 'store/*|core/*|util/*' ;;
 	conf) echo 'conf/*|core/*|store/open.h|util/*|proto/*' ;;
 	serve) echo 'serve/*|conf/*|core/*|store/open.h|util/*|proto/*' ;;

@@ -204,6 +204,16 @@ START_TEST(a_star_stands_for_any_run)
 	}
 END_TEST
 
+START_TEST(many_stars_take_no_exponential_time)
+	{
+		const char *pattern = "*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*ab";
+		char name[2000];
+
+		memset(name, 'a', sizeof(name));
+		ck_assert(!pattern_matches(span_of(pattern), (struct span){name, sizeof(name)}));
+	}
+END_TEST
+
 /* The definition, word for word; exponential. */
 static bool matches_by_definition(const char *pattern, const char *name)
 {
@@ -318,6 +328,7 @@ int main(void)
 
 	tcase_add_loop_test(matching, a_star_stands_for_any_run, 0,
 			    sizeof(patterns) / sizeof(*patterns));
+	tcase_add_test(matching, many_stars_take_no_exponential_time);
 	tcase_add_test(matching, patterns_match_as_defined_for_all_short_strings);
 	suite_add_tcase(suite, matching);
 

@@ -21,6 +21,10 @@ tests_sim_sim_SOURCES = \
 	tests/sim/world.c \
 	tests/sim/world.h
 tests_sim_sim_CPPFLAGS = $(AM_CPPFLAGS) -DCORE_FAULTS -I$(srcdir)/tests/sim
-tests_sim_sim_LDADD = tests/sim/libfaultycore.la daemon/util/libutil.la $(LIBSYSTEMD_LIBS)
+tests_sim_sim_LDADD = \
+	tests/sim/libfaultycore.la \
+	proto/libproto.la \
+	daemon/util/libutil.la \
+	$(LIBSYSTEMD_LIBS)
 TESTS += tests/sim/seeds.sh tests/sim/faults.sh
 EXTRA_DIST += tests/sim/seeds.sh tests/sim/faults.sh

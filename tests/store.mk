@@ -13,6 +13,7 @@ tests_libstorebench_la_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) 
 tests_libstorebench_la_LIBADD = \
 	daemon/store/libstore.la \
 	daemon/core/libcore.la \
+	proto/libproto.la \
 	daemon/util/libutil.la \
 	tests/libredisserver.la \
 	$(LIBEVENT_LIBS) $(HIREDIS_LIBS) $(CHECK_LIBS)
@@ -68,6 +69,7 @@ tests_check_store_quorum_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_check_store_quorum_LDADD = \
 	daemon/store/libstore.la \
 	daemon/core/libcore.la \
+	proto/libproto.la \
 	daemon/util/libutil.la \
 	$(CHECK_LIBS)
 tests_check_store_fences_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

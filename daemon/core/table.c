@@ -10,9 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/name.h"
+
 #include "core/mutex_private.h"
 #include "util/alloc.h"
-#include "util/glob.h"
 #include "util/histogram.h"
 
 /* So many members of families are kept that nobody uses, for those who use them again soon. */
@@ -217,7 +218,8 @@ struct section *table_section(struct table *table, const char *name, size_t len)
 	for (size_t i = 0; i < table->n_families; i++) {
 		section = table->families[i];
 		if ((!best || section->specificity > best->specificity) &&
-		    glob_matches(section->name, name, len))
+		    pattern_matches((struct span){section->name, strlen(section->name)},
+				    (struct span){name, len}))
 			best = section;
 	}
 	return best;

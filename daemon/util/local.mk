@@ -7,8 +7,6 @@ daemon_util_libutil_la_SOURCES = \
 	daemon/util/address.h \
 	daemon/util/alloc.c \
 	daemon/util/alloc.h \
-	daemon/util/glob.c \
-	daemon/util/glob.h \
 	daemon/util/histogram.h \
 	daemon/util/log.c \
 	daemon/util/log.h \
