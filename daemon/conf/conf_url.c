@@ -64,18 +64,61 @@ char *conf_url_mask(const char *urls)
 	return text;
 }
 
-static bool starts_with(const char *text, const char *start)
+/* What is different in the parts of a url from one scheme to the next. */
+static const struct scheme {
+	const char *start; /* NULL: any other */
+	const char *as;	   /* TLS is a way to the same servers, which a port can't well tell */
+	const char *port;  /* the default; NULL: there are no ports */
+	const char *db;	   /* stands before the database's number; NULL: there are none */
+	bool master;	   /* before that comes a master's name */
+} schemes[] = {
+	{"redis://", "redis://", "6379", "/", false},
+	{"rediss://", "rediss://", "6379", "/", false},
+	{"redis-sentinel://", "redis-sentinel://", "26379", "/", true},
+	{"rediss-sentinel://", "redis-sentinel://", "26379", "/", true},
+	{"redis-cluster://", "redis-cluster://", "6379", "/", false},
+	{"rediss-cluster://", "redis-cluster://", "6379", "/", false},
+	{"unix://", "unix://", NULL, "?db=", false},
+	{NULL, NULL, NULL, NULL, false},
+};
+
+static const struct scheme *scheme_find(const struct parts *p)
 {
-	return strncmp(text, start, strlen(start)) == 0;
+	const struct scheme *scheme = schemes;
+
+	while (scheme->start && (strlen(scheme->start) != (size_t)p->scheme_len ||
+				 strncmp(scheme->start, p->scheme, (size_t)p->scheme_len) != 0))
+		scheme++;
+	return scheme;
 }
 
-/* Has host:port its port? An IPv6 address stands in brackets. */
-static bool has_port(const char *host, size_t len)
+static const char *skip_zeros(const char *at, const char *end)
 {
-	const char *bracket = memrchr(host, ']', len);
-	const char *start = bracket ? bracket : host;
+	while (at < end && *at == '0')
+		at++;
+	return at;
+}
 
-	return memchr(start, ':', (size_t)(host + len - start));
+/* host[:port]; an IPv6 address stands in brackets. */
+static char *host_canonical(const char *host, size_t len, const char *default_port)
+{
+	const char *end = host + len, *bracket = memrchr(host, ']', len);
+	const char *start = bracket ? bracket : host;
+	const char *colon = memchr(start, ':', (size_t)(end - start));
+	const char *port = colon ? skip_zeros(colon + 1, end) : end;
+	char *text;
+
+	text = xasprintf("%.*s:%.*s", (int)((colon ? colon : end) - host), host, (int)(end - port),
+			 port);
+	for (char *at = text; *at; at++)
+		*at = (char)tolower((unsigned char)*at);
+	if (!colon && default_port) {
+		char *whole = xasprintf("%s%s", text, default_port);
+
+		free(text);
+		text = whole;
+	}
+	return text;
 }
 
 static int text_compare(const void *a, const void *b)
@@ -83,117 +126,71 @@ static int text_compare(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Texts in the order of the alphabet. */
-struct sorted {
-	char **texts;
-	size_t n;
-};
-
-/* @text: taken over */
-static void sorted_add(struct sorted *sorted, char *text)
+/* The parts of a text between separators, each made canonical, in order, each with `mark` behind.
+ */
+static char *list_canonical(const char *text, size_t len, char separator, char mark,
+			    char *(*canonical)(const char *at, size_t len, const char *arg),
+			    const char *arg)
 {
-	sorted->texts = xrealloc(sorted->texts, sorted->n + 1, sizeof(*sorted->texts));
-	sorted->texts[sorted->n++] = text;
-}
+	const char *end = text + len;
+	char **list = NULL, *joined = xstrdup("");
+	size_t n = 0;
 
-/* Return: all of them, each with that character behind it; to be freed. Nothing else is left. */
-static char *sorted_join(struct sorted *sorted, char separator)
-{
-	char *text = xstrdup("");
+	while (text < end) {
+		const char *stop = memchr(text, separator, (size_t)(end - text));
 
-	if (sorted->n > 0)
-		qsort(sorted->texts, sorted->n, sizeof(*sorted->texts), text_compare);
-	for (size_t i = 0; i < sorted->n; i++) {
-		char *joined = xasprintf("%s%s%c", text, sorted->texts[i], separator);
-
-		free(text);
-		text = joined;
-		free(sorted->texts[i]);
+		if (!stop)
+			stop = end;
+		if (stop > text) {
+			list = xrealloc(list, n + 1, sizeof(*list));
+			list[n++] = canonical(text, (size_t)(stop - text), arg);
+		}
+		text = stop + 1;
 	}
-	free(sorted->texts);
-	return text;
-}
+	if (n > 0)
+		qsort(list, n, sizeof(*list), text_compare);
+	for (size_t i = 0; i < n; i++) {
+		char *more = xasprintf("%s%s%c", joined, list[i], mark);
 
-/* One host or several, with commas between them. */
-static char *hosts_canonical(const char *hosts, size_t len, const char *port)
-{
-	const char *end = hosts + len;
-	struct sorted sorted = {0};
-
-	while (hosts < end) {
-		const char *comma = memchr(hosts, ',', (size_t)(end - hosts));
-		size_t n = (size_t)((comma ? comma : end) - hosts);
-		char *host = xasprintf("%.*s%s", (int)n, hosts, has_port(hosts, n) ? "" : port);
-
-		for (char *at = host; *at; at++)
-			*at = (char)tolower((unsigned char)*at);
-		sorted_add(&sorted, host);
-		hosts += n + (comma != NULL);
+		free(joined);
+		joined = more;
+		free(list[i]);
 	}
-	return sorted_join(&sorted, ',');
+	free(list);
+	return joined;
 }
 
-/* The ends of urls that say no more than is said without them. */
-static int path_canonical_len(const char *kind, const char *path, int len)
+static char *url_canonical(const char *url, size_t len, const char *arg)
 {
-	bool is_unix = strcmp(kind, "unix") == 0;
-	const char *tail = is_unix ? "?db=0" : "/0";
-	int tail_len = (int)strlen(tail);
-
-	/* The master's name stands before the database of a sentinel's, and is no end. */
-	if (len > tail_len || (len == tail_len && strcmp(kind, "redis-sentinel") != 0))
-		len -= memcmp(path + len - tail_len, tail, (size_t)tail_len) == 0 ? tail_len : 0;
-	if (!is_unix && len > 0 && path[len - 1] == '/')
-		len--;
-	return len;
-}
-
-static char *url_canonical(const char *url, size_t len)
-{
-	static const struct {
-		const char *kind, *port;
-	} kinds[] = {
-		{"redis", ":6379"},	    {"rediss", ":6379"}, {"redis-sentinel", ":26379"},
-		{"redis-cluster", ":6379"}, {"unix", NULL},
-	};
 	struct parts p = url_split(url, len);
-	char *kind = xasprintf("%.*s", (int)strcspn(url, ":"), url), *whole = NULL;
+	const struct scheme *scheme = scheme_find(&p);
+	const char *path = p.path, *end = p.path + p.path_len, *db = NULL;
+	char *hosts, *text;
 
-	for (char *at = kind; *at; at++)
-		*at = (char)tolower((unsigned char)*at);
-	/* TLS is a way to the same place, which cannot well be told from a port. */
-	if (strncmp(kind, "rediss-", 7) == 0)
-		memmove(kind + 5, kind + 6, strlen(kind + 6) + 1);
-	for (size_t i = 0; !whole && i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		char *hosts;
+	(void)arg;
+	if (scheme->db) {
+		/* The number is behind the first mark, or behind the first that follows the name.
+		 */
+		const char *from = scheme->master && path < end ? path + 1 : path;
 
-		if (strcmp(kind, kinds[i].kind) != 0)
-			continue;
-		hosts = hosts_canonical(p.host, (size_t)p.host_len, kinds[i].port);
-		whole = xasprintf("%s://%s%.*s", kind, hosts,
-				  path_canonical_len(kind, p.path, p.path_len), p.path);
-		free(hosts);
+		db = memmem(from, (size_t)(end - from), scheme->db, strlen(scheme->db));
 	}
-	if (!whole)
-		whole = xstrndup(url, len);
-	free(kind);
-	return whole;
-}
-
-char *conf_url_canonical(const char *urls)
-{
-	struct sorted sorted = {0};
-
-	for (const char *at = urls; *at; at += strspn(at, " ")) {
-		size_t len = strcspn(at, " ");
-
-		sorted_add(&sorted, url_canonical(at, len));
-		at += len;
-	}
-	return sorted_join(&sorted, ' ');
+	p.path_len = (int)((db ? db : end) - path);
+	db = db ? skip_zeros(db + strlen(scheme->db), end) : end;
+	hosts = list_canonical(p.host, (size_t)p.host_len, ',', ',', host_canonical, scheme->port);
+	text = xasprintf("%.*s%s%.*s %.*s", scheme->as ? (int)strlen(scheme->as) : p.scheme_len,
+			 scheme->as ? scheme->as : p.scheme, hosts, p.path_len, path,
+			 (int)(end - db), db);
+	free(hosts);
+	return text;
 }
 
 bool conf_url_is_cluster(const char *url)
 {
-	return starts_with(url, "redis-cluster:") || starts_with(url, "rediss-cluster:");
+	return strncmp(url, "redis-cluster:", 14) == 0 || strncmp(url, "rediss-cluster:", 15) == 0;
+}
+
+char *conf_url_canonical(const char *urls)
+{
+	return list_canonical(urls, strlen(urls), ' ', ' ', url_canonical, NULL);
 }

@@ -10,8 +10,9 @@ char *conf_url_mask(const char *urls);
 /*
  * conf_url_canonical - the same text for different spellings of the same place
  *
- * No user and password, small letters in scheme and host, the default port, no database 0, several
- * hosts and urls in order. For comparing only. Return: to be freed.
+ * No user and password, small letters in hosts, the default port, no database 0, no zeros before
+ * numbers; several hosts of a url, and several urls, in order. For comparing only. Return: to be
+ * freed.
  */
 char *conf_url_canonical(const char *urls);
 
