@@ -14,6 +14,7 @@ serve_tests = \
 	tests/check_serve_hosts \
 	tests/check_serve_handover \
 	tests/check_serve_journal \
+	tests/check_serve_limits \
 	tests/check_serve_metrics \
 	tests/check_serve_others \
 	tests/check_serve_protocol \
@@ -46,6 +47,9 @@ tests_check_serve_journal_LDADD = \
 
 tests_check_serve_crash_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_check_serve_crash_LDADD = tests/libharness.la tests/libredisserver.la $(CHECK_LIBS)
+
+tests_check_serve_limits_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) -pthread
+tests_check_serve_limits_LDADD = tests/libharness.la tests/libredisserver.la $(CHECK_LIBS) -lpthread
 
 tests_check_serve_metrics_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_check_serve_metrics_LDADD = tests/libharness.la $(CHECK_LIBS)

@@ -140,6 +140,7 @@ static void command_acquire(struct session *session, const struct request *reque
 	struct server *server = session->server;
 	struct mutex *mutex = command_mutex(session, request);
 	struct owner *owner = NULL;
+	enum proto_error error;
 	struct call *call;
 	const char *why;
 
@@ -151,9 +152,9 @@ static void command_acquire(struct session *session, const struct request *reque
 		return;
 	}
 	if (request->owner == REQUEST_OWNER_PID) {
-		owner = owner_get(session, (pid_t)request->owner_pid, &why);
+		owner = owner_get(session, (pid_t)request->owner_pid, &error, &why);
 		if (!owner) {
-			refuse(session, request, PROTO_E_DENIED, why);
+			refuse(session, request, error, why);
 			return;
 		}
 	}

@@ -208,13 +208,27 @@ static void list_finish(struct list *list)
 	list_free(list);
 }
 
+/* Has it come to the end of all that it goes through? */
+static bool list_is_through(const struct list *list)
+{
+	return !list->cursor_open &&
+	       list->next_section >= table_n_sections(list->call->session->server->table);
+}
+
+bool list_waits(const struct call *call)
+{
+	const struct list *list = call->list;
+
+	return list->n_looks == LIST_LOOKS || (list->n_looks > 0 && list_is_through(list));
+}
+
 bool list_step(struct call *call)
 {
 	struct list *list = call->list;
 	struct table *table = call->session->server->table;
 
 	for (int i = 0; i < LIST_STEP_MUTEXES; i++) {
-		if (session_has_enough(call->session) || list->n_looks == LIST_LOOKS)
+		if (list_waits(call) || session_has_enough(call->session))
 			return true;
 		if (list->cursor_open) {
 			struct mutex *mutex = table_cursor_next(&list->cursor);
@@ -223,13 +237,12 @@ bool list_step(struct call *call)
 				list_mutex(list, mutex);
 			else
 				list_close_cursor(list);
-		} else if (list->next_section < table_n_sections(table)) {
+		} else if (list_is_through(list)) {
+			list_finish(list);
+			return true;
+		} else {
 			list_family(list, table_section_at(table, list->next_section++));
 			return false; /* it had to go through all mutexes */
-		} else {
-			if (list->n_looks == 0)
-				list_finish(list);
-			return true;
 		}
 	}
 	return false;

@@ -22,6 +22,8 @@ bool list_open(struct call *call, struct span pattern);
  * or its client can bring it further; false when it is worth another step.
  */
 bool list_step(struct call *call);
+/* Would a step do nothing before a look in the store is answered? */
+bool list_waits(const struct call *call);
 /* Ends it without an answer; it frees itself, and its call, when its looks are back. */
 void list_cancel(struct call *call);
 

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "proto/reply.h"
+#include "serve/descriptors.h"
 #include "serve/peer.h"
 #include "serve/server_private.h"
 #include "serve/session.h"
@@ -26,16 +27,18 @@
 
 enum { ACCEPTS_PER_TURN = 64 };
 
+/* Refusals are logged so often at most, however many there are. */
+#define COMPLAINT_US INT64_C(10000000)
+
 struct listener {
 	struct server *server;
 	char *path; /* NULL: adopted */
 	int fd;
 	int lock_fd; /* on the lock file; -1: adopted */
-	/* Kept back, so that a client can be told that there are no descriptors left. */
-	int reserve_fd;
 	struct event event;
 	struct event pause_event;
 	bool paused;
+	int64_t complain_us; /* a refusal is logged again from then on */
 };
 
 static void listener_pause(struct listener *listener)
@@ -57,6 +60,17 @@ void listener_resume(struct listener *listener)
 		event_add(&listener->event, NULL);
 }
 
+/* Logs why clients are not let in, unless that was done a moment ago. */
+static void complain(struct listener *listener, const char *what, const char *why)
+{
+	int64_t now_us = server_now_us(listener->server);
+
+	if (now_us < listener->complain_us)
+		return;
+	listener->complain_us = now_us + COMPLAINT_US;
+	log_warning("%s: %s", what, why);
+}
+
 /* Tells a client why it is not served, and closes. It has asked nothing yet: there is room. */
 static void turn_away(struct listener *listener, int fd, const char *text)
 {
@@ -65,6 +79,7 @@ static void turn_away(struct listener *listener, int fd, const char *text)
 	size_t len = reply_error(line, sizeof(line), no_tag, PROTO_E_LIMIT, text);
 
 	listener->server->stats.clients_refused++;
+	complain(listener, "clients are turned away", text);
 	if (send(fd, line, len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
 		log_debug("a client that was turned away did not hear why: %s", strerror(errno));
 	close(fd);
@@ -77,6 +92,12 @@ static void serve_client(struct listener *listener, int fd)
 	struct peer peer;
 	char text[80];
 
+	if (descriptors_scarce(fd)) {
+		turn_away(listener, fd,
+			  "RLIMIT_NOFILE: the daemon has few file descriptors left; raise "
+			  "LimitNOFILE= or lower max_clients");
+		return;
+	}
 	if (server->n_sessions >= conf->max_clients) {
 		snprintf(text, sizeof(text), "max_clients: %u are connected", server->n_sessions);
 		turn_away(listener, fd, text);
@@ -100,15 +121,7 @@ static void serve_client(struct listener *listener, int fd)
 
 static void out_of_descriptors(struct listener *listener)
 {
-	int fd;
-
-	log_warning("can't accept a client: %s; raise LimitNOFILE= or lower max_clients",
-		    strerror(errno));
-	close(listener->reserve_fd);
-	fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	if (fd >= 0)
-		turn_away(listener, fd, "the daemon has no file descriptors left");
-	listener->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	complain(listener, "clients have to wait to be accepted", strerror(errno));
 	listener_pause(listener);
 }
 
@@ -154,7 +167,6 @@ static struct listener *listener_new(struct server *server, int fd)
 	listener->server = server;
 	listener->fd = fd;
 	listener->lock_fd = -1;
-	listener->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	event_assign(&listener->event, server->base, fd, EV_READ | EV_PERSIST, listener_cb,
 		     listener);
 	event_assign(&listener->pause_event, server->base, -1, 0, listener_pause_cb, listener);
@@ -316,8 +328,6 @@ void listener_close(struct listener *listener)
 	if (listener->path)
 		unlink(listener->path);
 	close(listener->fd);
-	if (listener->reserve_fd >= 0)
-		close(listener->reserve_fd);
 	if (listener->lock_fd >= 0)
 		close(listener->lock_fd);
 	free(listener->path);

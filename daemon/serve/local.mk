@@ -7,6 +7,8 @@ daemon_serve_libserve_la_SOURCES = \
 	daemon/serve/buffer.h \
 	daemon/serve/command.c \
 	daemon/serve/command.h \
+	daemon/serve/descriptors.c \
+	daemon/serve/descriptors.h \
 	daemon/serve/handover.c \
 	daemon/serve/handover.h \
 	daemon/serve/handover_state.c \

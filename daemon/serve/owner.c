@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/table.h"
+#include "serve/descriptors.h"
 #include "serve/server_private.h"
 #include "serve/session.h"
 #include "util/alloc.h"
@@ -109,17 +110,23 @@ static struct owner *owner_new(struct server *server, pid_t pid, int pidfd, uid_
  * Opens a process for a lock. The pidfd comes first: what /proc says afterwards is about the same
  * process as long as that has not ended.
  */
-static struct owner *owner_open(struct server *server, pid_t pid, const char **why)
+static struct owner *owner_open(struct server *server, pid_t pid, enum proto_error *error,
+				const char **why)
 {
 	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	bool same_namespace;
 	uint64_t born;
 	uid_t uid;
 
-	if (pidfd < 0) {
-		*why = errno == ESRCH || errno == EINVAL
-			       ? "owner=pid: there is no such process"
-			       : "owner=pid: the daemon cannot watch that process";
+	if (pidfd < 0 && (errno == ESRCH || errno == EINVAL)) {
+		*why = "owner=pid: there is no such process";
+		return NULL;
+	}
+	if (pidfd < 0 || descriptors_scarce(pidfd)) {
+		*error = PROTO_E_LIMIT;
+		*why = "RLIMIT_NOFILE: the daemon has no file descriptor left for that process";
+		if (pidfd >= 0)
+			close(pidfd);
 		return NULL;
 	}
 	if (!process_status(pid, &uid, &same_namespace) || !process_born(pid, &born) ||
@@ -131,13 +138,15 @@ static struct owner *owner_open(struct server *server, pid_t pid, const char **w
 	return owner_new(server, pid, pidfd, uid, born);
 }
 
-struct owner *owner_get(struct session *session, pid_t pid, const char **why)
+struct owner *owner_get(struct session *session, pid_t pid, enum proto_error *error,
+			const char **why)
 {
 	struct server *server = session->server;
 	struct owner *owner;
 	bool same_namespace;
 	uid_t uid;
 
+	*error = PROTO_E_DENIED;
 	/* The number means something else there, and perhaps another process here. */
 	if (session->peer.pid == 0 || !process_status(session->peer.pid, &uid, &same_namespace) ||
 	    !same_namespace) {
@@ -150,7 +159,7 @@ struct owner *owner_get(struct session *session, pid_t pid, const char **why)
 		owner = NULL;
 	}
 	if (!owner)
-		owner = owner_open(server, pid, why);
+		owner = owner_open(server, pid, error, why);
 	if (owner && owner->uid != session->peer.uid && session->peer.uid != 0) {
 		*why = "owner=pid: that process is not yours";
 		return NULL;
@@ -161,6 +170,7 @@ struct owner *owner_get(struct session *session, pid_t pid, const char **why)
 struct owner *owner_find(struct server *server, pid_t pid, uint64_t born)
 {
 	struct owner *owner;
+	enum proto_error error;
 	const char *why;
 
 	HASH_FIND(hh, server->owners, &pid, sizeof(pid), owner);
@@ -169,7 +179,7 @@ struct owner *owner_find(struct server *server, pid_t pid, uint64_t born)
 		owner = NULL;
 	}
 	if (!owner)
-		owner = owner_open(server, pid, &why);
+		owner = owner_open(server, pid, &error, &why);
 	return owner && owner->holder.born == born ? owner : NULL;
 }
 

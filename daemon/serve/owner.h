@@ -11,6 +11,8 @@
 #include <sys/types.h>
 #include <uthash.h>
 
+#include "proto/proto.h"
+
 #include "core/holder.h"
 
 struct call;
@@ -33,11 +35,12 @@ struct owner {
 
 /*
  * owner_get - the owner for a process, for a session that wants to bind a lock to it
- * @why: on failure, why it may not
+ * @error, @why: on failure, why it may not
  *
  * Return: borrowed, certain until the end of the turn unless a call is added; or NULL.
  */
-struct owner *owner_get(struct session *session, pid_t pid, const char **why);
+struct owner *owner_get(struct session *session, pid_t pid, enum proto_error *error,
+			const char **why);
 
 /*
  * owner_find - the owner for a process of that number that was born then, see process_born()

@@ -494,16 +494,17 @@ bool session_has_enough(struct session *session)
 	return session->paused;
 }
 
-static bool session_had_share(struct session *session)
+/* Takes one of what a session gets in a turn, or has it wait for the next one. */
+static bool session_had_share(struct session *session, unsigned *count, unsigned share)
 {
 	struct server *server = session->server;
 
-	if (session->lines_turn != server->stats.turns) {
-		session->lines_turn = server->stats.turns;
-		session->lines = 0;
+	if (session->share_turn != server->stats.turns) {
+		session->share_turn = server->stats.turns;
+		session->lines = session->steps = 0;
 	}
-	if (session->lines < SESSION_LINES_PER_TURN) {
-		session->lines++;
+	if (*count < share) {
+		++*count;
 		return false;
 	}
 	server_mark_later(server, session);
@@ -534,6 +535,10 @@ static bool session_line(struct session *session, struct span line)
 		session_error(session, request.tag, error, why);
 		return true;
 	}
+	/* It looks at every mutex. */
+	if (request.verb == VERB_STATS &&
+	    session_had_share(session, &session->steps, SESSION_STEPS_PER_TURN))
+		return false;
 	server->stats.requests[request.verb]++;
 	if (request.tag.len > 0 && call_find(session, request.tag))
 		session_error(session, request.tag, PROTO_E_SYNTAX,
@@ -562,7 +567,8 @@ static bool session_lines(struct session *session, struct span *bytes)
 			bytes->len = 0;
 			return true;
 		}
-		if (session_had_share(session) || (line.len > 0 && !session_line(session, line))) {
+		if (session_had_share(session, &session->lines, SESSION_LINES_PER_TURN) ||
+		    (line.len > 0 && !session_line(session, line))) {
 			*bytes = before;
 			return false;
 		}
@@ -627,7 +633,10 @@ static void session_list_on(struct session *session)
 
 	for (; call; call = next) {
 		next = TAILQ_NEXT(call, listing_entry);
-		if (session_has_enough(session))
+		if (list_waits(call))
+			continue;
+		if (session_has_enough(session) ||
+		    session_had_share(session, &session->steps, SESSION_STEPS_PER_TURN))
 			return;
 		if (!list_step(call))
 			server_mark_later(session->server, session);

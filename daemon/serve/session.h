@@ -25,6 +25,7 @@ struct user;
 
 enum {
 	SESSION_LINES_PER_TURN = 256,
+	SESSION_STEPS_PER_TURN = 4, /* of its LISTs, and STATS */
 	/* Unwritten output above which no further request is read, and LIST pauses. */
 	SESSION_OUTPUT_LOW = 65536,
 };
@@ -52,8 +53,8 @@ struct session {
 	struct call *quit;	     /* QUIT was read; no further line is */
 	struct event read_event, write_event;
 	int64_t stalled_us;  /* since when its client has not read */
-	uint64_t lines_turn; /* the turn that `lines` is about */
-	unsigned lines;
+	uint64_t share_turn; /* the turn that `lines` and `steps` are about */
+	unsigned lines, steps;
 	unsigned n_calls;    /* on `calls` */
 	unsigned n_open;     /* of these, not answered, QUIT not counted */
 	unsigned n_acquires; /* ACQUIREs under way */
