@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -720,6 +721,46 @@ START_TEST(the_option_of_the_trial_alone_does_nothing)
 	}
 END_TEST
 
+/* What a later release has added to the state is no reason to fail, should it be replaced by this.
+ */
+START_TEST(what_another_release_has_added_is_ignored)
+	{
+		char *lock = acquire(c, "a note=mine"), *real, *script;
+
+		real = realpath(getenv("REDMUTEXD_TESTED") ? getenv("REDMUTEXD_TESTED")
+							   : "daemon/redmutexd",
+				NULL);
+		ck_assert_ptr_nonnull(real);
+		ck_assert_int_gt(
+			asprintf(&script,
+				 "#!/bin/sh -e\n"
+				 "state=/proc/self/fd/$REDMUTEXD_HANDOVER_FD\n"
+				 "more=$(awk '$1 == \"end\" { print \"novelty is=%%20new\"\n"
+				 "	print \"end records=\" NR; next }\n"
+				 "	{ print $0 \" novelty=%%FF\" }' $state)\n"
+				 "echo \"$more\" >$state\n"
+				 "exec %s \"$@\"\n",
+				 real),
+			0);
+		put_script(script);
+		say(d, "@1 ACQUIRE a wait=forever");
+		await_waiters(c, "a", 1);
+		say_bytes(d, "@2 EXI", 6);
+		upgrade();
+		say(d, "STS b");
+		expect(d, "@2 OK false");
+		say(c, "INFO a");
+		expect(c, "OK locked=true holder=here waiters=1 * note=mine *");
+		say(c, "RELEASE a %s", lock);
+		expect(c, "OK");
+		expect(d, "@1 OK * ttl=*");
+		copy_program();
+		free(script);
+		free(real);
+		free(lock);
+	}
+END_TEST
+
 /* ------------------------------------------------------------------ afterwards */
 
 START_TEST(a_crash_afterwards_leaves_a_good_state_file)
@@ -1049,6 +1090,128 @@ START_TEST(twenty_upgrades_under_load_lose_nothing_in_memory)
 	}
 END_TEST
 
+/* ------------------------------------------------------------------ with many clients */
+
+/* As many as the default of max_clients, if this process may have so many descriptors. */
+static int many_clients(void)
+{
+	struct rlimit limit;
+	int n = 9900;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = limit.rlim_max;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+#ifdef __SANITIZE_ADDRESS__
+	n = 2000; /* or the trial takes more than its five seconds */
+#endif
+	return limit.rlim_max - 300 < (rlim_t)n ? (int)limit.rlim_max - 300 : n;
+}
+
+START_TEST(ten_thousand_clients_keep_what_they_have)
+	{
+		const int n = many_clients();
+		char **locks = calloc((size_t)n, sizeof(*locks));
+		struct client **clients = calloc((size_t)n, sizeof(*clients));
+		long most_us;
+
+		begin("local:");
+		for (int i = 0; i < n; i++) {
+			clients[i] = client_connect(daemon_);
+			locks[i] = acquire(clients[i], "fam-%d", i);
+		}
+		/* One waits for another, and of the third half a line is there. */
+		for (int i = 0; i + 2 < n; i += 3) {
+			say(clients[i + 1], "ACQUIRE fam-%d wait=forever", i);
+			say_bytes(clients[i + 2], "EXIST", 5);
+		}
+		await_waiters(c, "fam-0", 1);
+		upgrade();
+		for (int i = 0; i + 2 < n; i += 3) {
+			say(clients[i + 2], "S fam-%d", i + 2);
+			expect(clients[i + 2], "OK true");
+			say(clients[i], "RELEASE fam-%d %s", i, locks[i]);
+			expect(clients[i], "OK");
+			expect(clients[i + 1], "OK * ttl=*");
+			say(clients[i + 2], "RELEASE fam-%d %s", i + 2, locks[i + 2]);
+			expect(clients[i + 2], "OK");
+		}
+		count_log(pause_text, &most_us);
+		fprintf(stderr, "an upgrade with %d clients: a pause of %ld us\n", n, most_us);
+		for (int i = 0; i < n; i++) {
+			client_close(clients[i]);
+			free(locks[i]);
+		}
+		free(clients);
+		free(locks);
+		client_close(c);
+		client_close(d);
+		ck_assert_int_eq(daemon_stop(daemon_), 0);
+		remove_program();
+	}
+END_TEST
+
+/* ------------------------------------------------------------------ over stores of many servers */
+
+enum { N_SERVERS = 3 };
+
+static struct redis_server servers[N_SERVERS], sentinel;
+static char url[256];
+
+static void servers_start(const char *const *args)
+{
+	for (int i = 0; i < N_SERVERS; i++)
+		redis_server_start(&servers[i], args != NULL, args);
+}
+
+static void start_quorum(void)
+{
+	servers_start(NULL);
+	snprintf(url, sizeof(url), "%s\n\t%s\n\t%s", servers[0].unix_url, servers[1].unix_url,
+		 servers[2].unix_url);
+}
+
+static void start_sentinel(void)
+{
+	servers_start((const char *[]){NULL});
+	redis_server_start_sentinel(&sentinel, false, NULL);
+	redis_server_ask(&sentinel, "SENTINEL MONITOR mymaster 127.0.0.1 %d 1", servers[0].port);
+	snprintf(url, sizeof(url), "redis-sentinel://127.0.0.1:%d/mymaster", sentinel.port);
+}
+
+static void start_cluster(void)
+{
+	char command[256];
+
+	servers_start((const char *[]){"--cluster-enabled", "yes", NULL});
+	snprintf(command, sizeof(command),
+		 "redis-cli --cluster create 127.0.0.1:%d 127.0.0.1:%d 127.0.0.1:%d --cluster-yes "
+		 ">/dev/null",
+		 servers[0].port, servers[1].port, servers[2].port);
+	ck_assert_int_eq(system(command), 0);
+	snprintf(url, sizeof(url), "redis-cluster://127.0.0.1:%d,127.0.0.1:%d", servers[0].port,
+		 servers[1].port);
+}
+
+static void (*const starts[])(void) = {start_quorum, start_sentinel, start_cluster};
+
+START_TEST(twenty_upgrades_under_load_lose_nothing_over_many_servers)
+	{
+		starts[_i]();
+		begin(url);
+		/* It may have to find out who is there. */
+		free(acquire(c, "a wait=10000"));
+		upgrade_under_load();
+		client_close(c);
+		client_close(d);
+		ck_assert_int_eq(daemon_stop(daemon_), 0);
+		remove_program();
+		for (int i = 0; i < N_SERVERS; i++)
+			redis_server_stop(&servers[i]);
+		if (*sentinel.dir)
+			redis_server_stop(&sentinel);
+	}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *suite = suite_create("serve handover");
@@ -1058,6 +1221,7 @@ static Suite *suite(void)
 	tcase_set_timeout(tcase, 120);
 	tcase_add_test(tcase, the_memory_of_the_daemon_comes_along);
 	tcase_add_test(tcase, twenty_upgrades_under_load_lose_nothing_in_memory);
+	tcase_add_test(tcase, ten_thousand_clients_keep_what_they_have);
 	suite_add_tcase(suite, tcase);
 	if (!redis_server_installed())
 		return suite;
@@ -1106,6 +1270,7 @@ static Suite *suite(void)
 		       a_lock_of_a_mutex_that_is_gone_from_the_configuration_can_be_released);
 	tcase_add_test(tcase, a_stop_during_the_trial_is_a_stop);
 	tcase_add_test(tcase, the_option_of_the_trial_alone_does_nothing);
+	tcase_add_test(tcase, what_another_release_has_added_is_ignored);
 	suite_add_tcase(suite, tcase);
 
 	tcase = tcase_create("afterwards");
@@ -1122,6 +1287,12 @@ static Suite *suite(void)
 	tcase_set_timeout(tcase, 180);
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, twenty_upgrades_under_load_lose_nothing);
+	suite_add_tcase(suite, tcase);
+
+	tcase = tcase_create("many servers");
+	tcase_set_timeout(tcase, 180);
+	tcase_add_loop_test(tcase, twenty_upgrades_under_load_lose_nothing_over_many_servers, 0,
+			    sizeof(starts) / sizeof(*starts));
 	suite_add_tcase(suite, tcase);
 	return suite;
 }
