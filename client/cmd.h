@@ -45,8 +45,9 @@ extern const char *cmd_socket;
 
 /* ---- arguments ---- */
 
-/* The letter that getopt_long() returns for --json; every command that prints data takes it. */
-enum { OPTION_JSON = 256, OPTION_HELP };
+/* What getopt_long() returns for options without a letter, of which each command may have more of
+ * its own. Every command that prints data takes --json. */
+enum { OPTION_JSON = 256, OPTION_HELP, OPTION_OWN };
 #define CMD_LONG_OPTIONS                                                                           \
 	{"help", no_argument, NULL, OPTION_HELP},                                                  \
 	{                                                                                          \
@@ -71,10 +72,53 @@ int cmd_usage(const struct cmd *cmd, const char *format, ...) __attribute__((for
  * The texts of options begin with ":". Return: EXIT_USAGE. */
 int cmd_bad_option(const struct cmd *cmd, int letter, char **argv);
 
-/* cmd_seconds - "1.5" to milliseconds, rounded up. Return: false when it is no such time. */
-bool cmd_seconds(const char *text, int64_t *ms);
-/* cmd_number - a decimal number from min to max. */
-bool cmd_number(const char *text, int64_t min, int64_t max, int64_t *number);
+/* The longest wait, lease or grace, and the shortest lease. */
+#define CMD_MS_MAX INT64_C(315360000000)
+enum { CMD_TTL_MIN_MS = 10 };
+
+/*
+ * cmd_seconds - the value of an option that takes seconds, with fractions
+ * @option: as it is written, for who gave it a wrong value
+ * @ms: out: in milliseconds, rounded up
+ *
+ * Return: 0, or EXIT_USAGE: said what is wrong.
+ */
+int cmd_seconds(const struct cmd *cmd, const char *option, int64_t min_ms, int64_t max_ms,
+		int64_t *ms);
+/* cmd_number - the same for a whole number */
+int cmd_number(const struct cmd *cmd, const char *option, int64_t min, int64_t max,
+	       int64_t *number);
+
+/* What run and acquire have in common: for struct cmd_wait, and for their options and --help. */
+struct cmd_acquisition {
+	struct redmutex_acquire_options options;
+	int64_t busy_status; /* what to exit with when somebody else holds it */
+};
+#define CMD_ACQUISITION_INIT                                                                       \
+	{                                                                                          \
+		REDMUTEX_ACQUIRE_OPTIONS_INIT, 1                                                   \
+	}
+#define CMD_ACQUISITION_OPTIONS                                                                    \
+	{"nonblock", no_argument, NULL, 'n'}, {"wait", required_argument, NULL, 'w'},              \
+		{"timeout", required_argument, NULL, 'w'}, {"ttl", required_argument, NULL, 't'},  \
+	{                                                                                          \
+		"conflict-exit-code", required_argument, NULL, 'E'                                 \
+	}
+#define CMD_ACQUISITION_LETTERS "nw:t:E:"
+#define CMD_ACQUISITION_HELP                                                                       \
+	"  -n, --nonblock       exit 1 at once when it is locked\n"                                \
+	"  -w, --wait SECONDS   exit 1 when it is still locked then\n"                             \
+	"  -t, --ttl SECONDS    the lease; by default as configured\n"                             \
+	"  -E, --conflict-exit-code CODE  exit with that instead of 1\n"
+
+/*
+ * cmd_acquisition_option - take one of those options, or --help, or say that there is none such
+ * @letter: from getopt_long()
+ *
+ * Return: -1 when it was taken, or what to exit with.
+ */
+int cmd_acquisition_option(const struct cmd *cmd, int letter, char **argv,
+			   struct cmd_acquisition *acquisition);
 
 /* ---- the daemon ---- */
 

@@ -10,8 +10,7 @@
 
 /* What was asked for. */
 struct arguments {
-	struct redmutex_acquire_options options;
-	int64_t busy_status;
+	struct cmd_acquisition acquisition;
 	bool json, pid, detach;
 	const char *name;
 };
@@ -19,44 +18,25 @@ struct arguments {
 /* Return: -1 to go on, or the exit status. */
 static int parse(const struct cmd *cmd, int argc, char **argv, struct arguments *arguments)
 {
-	enum { OPTION_PID = 512, OPTION_DETACH };
+	enum { OPTION_PID = OPTION_OWN, OPTION_DETACH };
 	static const struct option options[] = {
-		{"nonblock", no_argument, NULL, 'n'},
-		{"wait", required_argument, NULL, 'w'},
-		{"ttl", required_argument, NULL, 't'},
-		{"conflict-exit-code", required_argument, NULL, 'E'},
+		CMD_ACQUISITION_OPTIONS,
 		{"pid", required_argument, NULL, OPTION_PID},
 		{"detach", no_argument, NULL, OPTION_DETACH},
 		CMD_LONG_OPTIONS,
 		{NULL, 0, NULL, 0},
 	};
-	struct redmutex_acquire_options *o = &arguments->options;
-	int letter;
+	struct redmutex_acquire_options *o = &arguments->acquisition.options;
+	int letter, status;
 
 	o->wait_ms = REDMUTEX_FOREVER;
 	opterr = 0;
-	while ((letter = getopt_long(argc, argv, ":nw:t:E:", options, NULL)) != -1) {
+	while ((letter = getopt_long(argc, argv, ":" CMD_ACQUISITION_LETTERS, options, NULL)) !=
+	       -1) {
 		switch (letter) {
-		case 'n':
-			o->wait_ms = 0;
-			break;
-		case 'w':
-			if (!cmd_seconds(optarg, &o->wait_ms))
-				return cmd_usage(cmd, "acquire: -w takes seconds: %s", optarg);
-			break;
-		case 't':
-			if (!cmd_seconds(optarg, &o->ttl_ms) || o->ttl_ms < 10)
-				return cmd_usage(cmd, "acquire: -t takes seconds, from 0.01 on: %s",
-						 optarg);
-			break;
-		case 'E':
-			if (!cmd_number(optarg, 0, 255, &arguments->busy_status))
-				return cmd_usage(cmd, "acquire: -E takes 0 to 255: %s", optarg);
-			break;
 		case OPTION_PID:
-			if (!cmd_number(optarg, 1, INT32_MAX, &o->owner_pid))
-				return cmd_usage(cmd, "acquire: --pid takes a process id: %s",
-						 optarg);
+			if (cmd_number(cmd, "--pid", 1, INT32_MAX, &o->owner_pid) != 0)
+				return EXIT_USAGE;
 			o->owner = REDMUTEX_OWNER_PID;
 			arguments->pid = true;
 			break;
@@ -67,10 +47,10 @@ static int parse(const struct cmd *cmd, int argc, char **argv, struct arguments 
 		case OPTION_JSON:
 			arguments->json = true;
 			break;
-		case OPTION_HELP:
-			return cmd_help(cmd);
 		default:
-			return cmd_bad_option(cmd, letter, argv);
+			status = cmd_acquisition_option(cmd, letter, argv, &arguments->acquisition);
+			if (status >= 0)
+				return status;
 		}
 	}
 	if (argc - optind != 1)
@@ -103,9 +83,9 @@ static void print(const struct arguments *arguments, const struct redmutex_lock 
 
 static int run(const struct cmd *cmd, int argc, char **argv)
 {
-	struct arguments arguments = {.options = REDMUTEX_ACQUIRE_OPTIONS_INIT, .busy_status = 1};
+	struct arguments arguments = {.acquisition = CMD_ACQUISITION_INIT};
 	struct redmutex_lock lock = REDMUTEX_LOCK_INIT;
-	struct cmd_wait wait = {.options = &arguments.options};
+	struct cmd_wait wait = {.options = &arguments.acquisition.options};
 	char text[1024];
 	sigset_t old;
 	int status = parse(cmd, argc, argv, &arguments);
@@ -127,7 +107,7 @@ static int run(const struct cmd *cmd, int argc, char **argv)
 	if (signo != 0)
 		return cmd_finish(wait.rm, EXIT_SIGNAL + signo);
 	if (error == REDMUTEX_EALREADY_LOCKED)
-		return cmd_finish(wait.rm, (int)arguments.busy_status);
+		return cmd_finish(wait.rm, (int)arguments.acquisition.busy_status);
 	if (error < 0)
 		return cmd_failed(wait.rm, arguments.name, error, text);
 	print(&arguments, &lock);
@@ -141,11 +121,8 @@ const struct cmd cmd_acquire = {
 	.name = "acquire",
 	.usage = "[-n | -w SECONDS] [-t SECONDS] [-E CODE] [--json] --pid PID | --detach NAME",
 	.summary = "acquire a lock for a process, or for no one, and print its string",
-	.help = "  -n, --nonblock      exit 1 at once when it is locked\n"
-		"  -w, --wait SECONDS  exit 1 when it is still locked then\n"
-		"  -t, --ttl SECONDS   the lease; by default as configured\n"
-		"  -E, --conflict-exit-code CODE  exit with that instead of 1\n"
-		"      --pid PID       the lock ends with that process: --pid $$ in a script\n"
-		"      --detach        the lock ends by release or expiry only\n",
+	.help = CMD_ACQUISITION_HELP
+	"      --pid PID        the lock ends with that process: --pid $$ in a script\n"
+	"      --detach         the lock ends by release or expiry only\n",
 	.run = run,
 };

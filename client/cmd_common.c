@@ -84,19 +84,20 @@ int cmd_arguments(const struct cmd *cmd, int argc, char **argv, int min, int max
 	return optind;
 }
 
-bool cmd_seconds(const char *text, int64_t *ms)
+/* "1.5", "2" or ".5" to milliseconds, rounded up. Return: false when it is no such time. */
+static bool parse_seconds(const char *text, int64_t *ms)
 {
 	int64_t scale = 1000, value = 0;
-	bool rest = false, dot = false;
-	const char *at = text;
+	bool rest = false, dot = false, digit = false;
 
-	for (; *at != '\0'; at++) {
-		if (*at == '.' && !dot && at != text) {
+	for (const char *at = text; *at != '\0'; at++) {
+		if (*at == '.' && !dot) {
 			dot = true;
 			continue;
 		}
-		if (*at < '0' || *at > '9' || value > INT64_C(315360000000))
+		if (*at < '0' || *at > '9' || value > CMD_MS_MAX)
 			return false;
+		digit = true;
 		if (!dot)
 			value = value * 10 + (*at - '0') * 1000;
 		else if ((scale /= 10) > 0)
@@ -105,18 +106,56 @@ bool cmd_seconds(const char *text, int64_t *ms)
 			rest = rest || *at != '0';
 	}
 	*ms = value + (rest ? 1 : 0);
-	return at != text && at[-1] != '.' && *ms <= INT64_C(315360000000);
+	return digit;
 }
 
-bool cmd_number(const char *text, int64_t min, int64_t max, int64_t *number)
+int cmd_seconds(const struct cmd *cmd, const char *option, int64_t min_ms, int64_t max_ms,
+		int64_t *ms)
+{
+	if (parse_seconds(optarg, ms) && *ms >= min_ms && *ms <= max_ms)
+		return 0;
+	return cmd_usage(cmd, "%s: %s takes %g to %.0f seconds: %s", cmd->name, option,
+			 (double)min_ms / 1000, (double)max_ms / 1000, optarg);
+}
+
+int cmd_number(const struct cmd *cmd, const char *option, int64_t min, int64_t max, int64_t *number)
 {
 	char *end;
 
-	if (*text < '0' || *text > '9')
-		return false;
 	errno = 0;
-	*number = strtoll(text, &end, 10);
-	return errno == 0 && *end == '\0' && *number >= min && *number <= max;
+	*number = strtoll(optarg, &end, 10);
+	if (*optarg >= '0' && *optarg <= '9' && errno == 0 && *end == '\0' && *number >= min &&
+	    *number <= max)
+		return 0;
+	return cmd_usage(cmd, "%s: %s takes a number from %lld to %lld: %s", cmd->name, option,
+			 (long long)min, (long long)max, optarg);
+}
+
+int cmd_acquisition_option(const struct cmd *cmd, int letter, char **argv,
+			   struct cmd_acquisition *acquisition)
+{
+	struct redmutex_acquire_options *options = &acquisition->options;
+	int status = 0;
+
+	switch (letter) {
+	case 'n':
+		options->wait_ms = 0;
+		break;
+	case 'w':
+		status = cmd_seconds(cmd, "-w", 0, CMD_MS_MAX, &options->wait_ms);
+		break;
+	case 't':
+		status = cmd_seconds(cmd, "-t", CMD_TTL_MIN_MS, CMD_MS_MAX, &options->ttl_ms);
+		break;
+	case 'E':
+		status = cmd_number(cmd, "-E", 0, 255, &acquisition->busy_status);
+		break;
+	case OPTION_HELP:
+		return cmd_help(cmd);
+	default:
+		return cmd_bad_option(cmd, letter, argv);
+	}
+	return status == 0 ? -1 : status;
 }
 
 /* ---- the daemon ---- */

@@ -19,9 +19,8 @@ static int run(const struct cmd *cmd, int argc, char **argv)
 	while ((letter = getopt_long(argc, argv, ":t:", options, NULL)) != -1) {
 		switch (letter) {
 		case 't':
-			if (!cmd_seconds(optarg, &ttl_ms) || ttl_ms < 10)
-				return cmd_usage(cmd, "extend: -t takes seconds, from 0.01 on: %s",
-						 optarg);
+			if (cmd_seconds(cmd, "-t", CMD_TTL_MIN_MS, CMD_MS_MAX, &ttl_ms) != 0)
+				return EXIT_USAGE;
 			break;
 		case OPTION_JSON:
 			json = true;

@@ -33,11 +33,10 @@ struct run {
 	struct guard guard;
 	int signal_fd;
 
-	struct redmutex_acquire_options options;
+	struct cmd_acquisition acquisition;
 	const char *name;
 	struct command command;
 	char *shell_argv[4]; /* the command of -c */
-	int64_t busy_status;
 	int64_t grace_ms;
 	bool ignore_loss;
 
@@ -381,7 +380,7 @@ static int acquire_and_run(struct run *run)
 	struct cmd_wait wait = {
 		.rm = run->rm,
 		.name = run->name,
-		.options = &run->options,
+		.options = &run->acquisition.options,
 		.signal_fd = run->signal_fd,
 		.meanwhile = start_guard,
 		.arg = run,
@@ -396,7 +395,7 @@ static int acquire_and_run(struct run *run)
 		if (error < 0 && error != REDMUTEX_EALREADY_LOCKED)
 			return cmd_failed(run->rm, run->name, error, text);
 		redmutex_close(run->rm);
-		return signo != 0 ? EXIT_SIGNAL + signo : (int)run->busy_status;
+		return signo != 0 ? EXIT_SIGNAL + signo : (int)run->acquisition.busy_status;
 	}
 	status = start(run);
 	if (status != 0)
@@ -421,12 +420,9 @@ static void shell_command(struct run *run, char *text)
 /* Return: -1 to go on, or the exit status. */
 static int parse(const struct cmd *cmd, int argc, char **argv, struct run *run)
 {
-	enum { OPTION_RENEW = 512, OPTION_ON_LOST, OPTION_GRACE };
+	enum { OPTION_RENEW = OPTION_OWN, OPTION_ON_LOST, OPTION_GRACE };
 	static const struct option options[] = {
-		{"nonblock", no_argument, NULL, 'n'},
-		{"wait", required_argument, NULL, 'w'},
-		{"ttl", required_argument, NULL, 't'},
-		{"conflict-exit-code", required_argument, NULL, 'E'},
+		CMD_ACQUISITION_OPTIONS,
 		{"command", required_argument, NULL, 'c'},
 		{"renew", no_argument, NULL, OPTION_RENEW},
 		{"on-lost", required_argument, NULL, OPTION_ON_LOST},
@@ -434,35 +430,19 @@ static int parse(const struct cmd *cmd, int argc, char **argv, struct run *run)
 		{"help", no_argument, NULL, OPTION_HELP},
 		{NULL, 0, NULL, 0},
 	};
-	struct redmutex_acquire_options *o = &run->options;
 	char *shell_text = NULL;
-	int letter;
+	int letter, status;
 
-	o->wait_ms = REDMUTEX_FOREVER;
+	run->acquisition.options.wait_ms = REDMUTEX_FOREVER;
 	opterr = 0;
-	while ((letter = getopt_long(argc, argv, "+:nw:t:E:c:", options, NULL)) != -1) {
+	while ((letter = getopt_long(argc, argv, "+:c:" CMD_ACQUISITION_LETTERS, options, NULL)) !=
+	       -1) {
 		switch (letter) {
-		case 'n':
-			o->wait_ms = 0;
-			break;
-		case 'w':
-			if (!cmd_seconds(optarg, &o->wait_ms))
-				return cmd_usage(cmd, "run: -w takes seconds: %s", optarg);
-			break;
-		case 't':
-			if (!cmd_seconds(optarg, &o->ttl_ms) || o->ttl_ms < 10)
-				return cmd_usage(cmd, "run: -t takes seconds, from 0.01 on: %s",
-						 optarg);
-			break;
-		case 'E':
-			if (!cmd_number(optarg, 0, 255, &run->busy_status))
-				return cmd_usage(cmd, "run: -E takes 0 to 255: %s", optarg);
-			break;
 		case 'c':
 			shell_text = optarg;
 			break;
 		case OPTION_RENEW:
-			o->renew = REDMUTEX_RENEW_YES;
+			run->acquisition.options.renew = REDMUTEX_RENEW_YES;
 			break;
 		case OPTION_ON_LOST:
 			if (strcmp(optarg, "kill") != 0 && strcmp(optarg, "ignore") != 0)
@@ -471,13 +451,13 @@ static int parse(const struct cmd *cmd, int argc, char **argv, struct run *run)
 			run->ignore_loss = strcmp(optarg, "ignore") == 0;
 			break;
 		case OPTION_GRACE:
-			if (!cmd_seconds(optarg, &run->grace_ms))
-				return cmd_usage(cmd, "run: --grace takes seconds: %s", optarg);
+			if (cmd_seconds(cmd, "--grace", 0, CMD_MS_MAX, &run->grace_ms) != 0)
+				return EXIT_USAGE;
 			break;
-		case OPTION_HELP:
-			return cmd_help(cmd);
 		default:
-			return cmd_bad_option(cmd, letter, argv);
+			status = cmd_acquisition_option(cmd, letter, argv, &run->acquisition);
+			if (status >= 0)
+				return status;
 		}
 	}
 	if (optind == argc)
@@ -502,9 +482,8 @@ static int parse(const struct cmd *cmd, int argc, char **argv, struct run *run)
 static int run_command(const struct cmd *cmd, int argc, char **argv)
 {
 	struct run run = {
-		.options = REDMUTEX_ACQUIRE_OPTIONS_INIT,
+		.acquisition = CMD_ACQUISITION_INIT,
 		.lock = REDMUTEX_LOCK_INIT,
-		.busy_status = 1,
 		.grace_ms = GRACE_MS,
 		.kill_us = INT64_MAX,
 		.wake_us = INT64_MAX,
@@ -532,17 +511,14 @@ const struct cmd cmd_run = {
 	.usage = "[-n | -w SECONDS] [-t SECONDS] [-E CODE] [--renew] [--on-lost=kill|ignore] "
 		 "[--grace SECONDS] NAME -- COMMAND [ARG ...]",
 	.summary = "run a command while holding a lock",
-	.help = "  -n, --nonblock       exit 1 at once when it is locked\n"
-		"  -w, --wait SECONDS   exit 1 when it is still locked then\n"
-		"  -t, --ttl SECONDS    the lease; by default as configured\n"
-		"  -E, --conflict-exit-code CODE  exit with that instead of 1\n"
-		"  -c, --command TEXT   run TEXT by $SHELL instead of COMMAND\n"
-		"      --renew          keep the lock for as long as the command runs\n"
-		"      --on-lost=kill   end the command when the lock is lost, and exit 76: "
-		"default\n"
-		"      --on-lost=ignore let it go on\n"
-		"      --grace SECONDS  between SIGTERM and SIGKILL at a sudden loss; 1\n"
-		"The command gets REDMUTEX_NAME, REDMUTEX_LOCK and REDMUTEX_FENCE, and a process "
-		"group of its own.\nIts exit status is handed on, 128+n after signal n.\n",
+	.help = CMD_ACQUISITION_HELP
+	"  -c, --command TEXT   run TEXT by $SHELL instead of COMMAND\n"
+	"      --renew          keep the lock for as long as the command runs\n"
+	"      --on-lost=kill   end the command when the lock is lost, and exit 76: "
+	"default\n"
+	"      --on-lost=ignore let it go on\n"
+	"      --grace SECONDS  between SIGTERM and SIGKILL at a sudden loss; 1\n"
+	"The command gets REDMUTEX_NAME, REDMUTEX_LOCK and REDMUTEX_FENCE, and a process "
+	"group of its own.\nIts exit status is handed on, 128+n after signal n.\n",
 	.run = run_command,
 };

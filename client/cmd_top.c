@@ -269,15 +269,12 @@ static int run(const struct cmd *cmd, int argc, char **argv)
 	while ((letter = getopt_long(argc, argv, ":d:n:", options, NULL)) != -1) {
 		switch (letter) {
 		case 'd':
-			if (!cmd_seconds(optarg, &delay_ms) || delay_ms < 100 ||
-			    delay_ms > 86400000)
-				return cmd_usage(cmd, "top: -d takes seconds from 0.1 to 86400: %s",
-						 optarg);
+			if (cmd_seconds(cmd, "-d", 100, 86400000, &delay_ms) != 0)
+				return EXIT_USAGE;
 			break;
 		case 'n':
-			if (!cmd_number(optarg, 1, 1000000000, &count))
-				return cmd_usage(cmd, "top: -n takes a number from 1 on: %s",
-						 optarg);
+			if (cmd_number(cmd, "-n", 1, 1000000000, &count) != 0)
+				return EXIT_USAGE;
 			break;
 		case OPTION_JSON:
 			json = true;
