@@ -43,6 +43,10 @@ extern const struct cmd cmd_run, cmd_acquire, cmd_release, cmd_exists, cmd_exten
 /* -s, or NULL */
 extern const char *cmd_socket;
 
+/* Our arguments as ps(1) shows them: writing over them changes what it shows. */
+extern char *cmd_title;
+extern size_t cmd_title_size;
+
 /* ---- arguments ---- */
 
 /* What getopt_long() returns for options without a letter, of which each command may have more of

@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 const char *cmd_socket;
+char *cmd_title;
+size_t cmd_title_size;
 
 /* ---- arguments ---- */
 

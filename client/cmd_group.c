@@ -16,7 +16,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { GUARD_POLL_MS = 2, FDS_MAX = 65536 };
+#include "client/cmd.h"
+
+enum { GUARD_POLL_MS = 2, GUARD_POLL_MAX_MS = 3600000, FDS_MAX = 65536 };
 
 /* ---- the group ---- */
 
@@ -84,7 +86,7 @@ static void become_command(const struct command *command, const struct guard *gu
 		tcsetpgrp(STDIN_FILENO, getpid());
 	/* Should both `run` and its guard be killed, the command itself goes all the same. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent || guard_watch(guard, getpid()) < 0) {
+	if (getppid() != parent || guard_watch(guard, getpid(), command->until_us) < 0) {
 		errno = EOWNERDEAD;
 		return;
 	}
@@ -134,21 +136,55 @@ static void kill_group(pid_t group)
 	}
 }
 
+/* What it is told. Shorter than PIPE_BUF: never comes in parts. */
+struct watch {
+	pid_t group; /* 0: none yet */
+	int64_t until_us;
+};
+
+/* Waits for news. Return: false when the group is overdue before there is any. */
+static bool wait_for_news(int pipe_fd, int64_t until_us)
+{
+	struct pollfd poll_fd = {.fd = pipe_fd, .events = POLLIN};
+
+	while (until_us != INT64_MAX) {
+		int64_t left_us = until_us - redmutex_now_us();
+		int timeout_ms = GUARD_POLL_MAX_MS;
+
+		if (left_us < timeout_ms * INT64_C(1000))
+			timeout_ms = left_us > 0 ? (int)((left_us + 999) / 1000) : 0;
+		if (poll(&poll_fd, 1, timeout_ms) > 0)
+			break;
+		if (redmutex_now_us() >= until_us)
+			return false;
+	}
+	return true;
+}
+
 static void be_guard(int connection_fd, int pipe_fd)
 {
-	int32_t group = 0, message;
+	struct watch watch = {.group = 0, .until_us = INT64_MAX}, news;
 	ssize_t n;
 
 	/* Out of the way of signals to our group or from our terminal. */
 	setsid();
-	prctl(PR_SET_NAME, "redmutex-guard");
+	prctl(PR_SET_NAME, GUARD_NAME);
+	memset(cmd_title, 0, cmd_title_size);
+	snprintf(cmd_title, cmd_title_size, "%s %d", GUARD_NAME, (int)getppid());
 	keep_only(&connection_fd, &pipe_fd);
-	while ((n = read(pipe_fd, &message, sizeof(message))) != 0) {
-		if (n == (ssize_t)sizeof(message))
-			group = message;
+	for (;;) {
+		if (!wait_for_news(pipe_fd, watch.until_us)) {
+			kill_group(watch.group);
+			watch.until_us = INT64_MAX;
+		}
+		n = read(pipe_fd, &news, sizeof(news));
+		if (n == (ssize_t)sizeof(news))
+			watch = news;
+		else if (n == 0)
+			break;
 	}
-	if (group > 0)
-		kill_group(group);
+	if (watch.group > 0)
+		kill_group(watch.group);
 	_exit(EXIT_SUCCESS);
 }
 
@@ -173,12 +209,11 @@ int guard_start(struct guard *guard, int connection_fd)
 	return 0;
 }
 
-int guard_watch(const struct guard *guard, pid_t group)
+int guard_watch(const struct guard *guard, pid_t group, int64_t until_us)
 {
-	int32_t message = group;
+	struct watch watch = {.group = group, .until_us = until_us};
 
-	return write(guard->pipe_fd, &message, sizeof(message)) == (ssize_t)sizeof(message) ? 0
-											    : -1;
+	return write(guard->pipe_fd, &watch, sizeof(watch)) == (ssize_t)sizeof(watch) ? 0 : -1;
 }
 
 void guard_stop(struct guard *guard)

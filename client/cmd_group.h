@@ -10,12 +10,17 @@
 /*
  * The guard: a process with a copy of the connection, in a session of its own. When `run` ends
  * without having said so (SIGKILL), it kills the command's group and ends when that is gone; only
- * then does the daemon see the connection end, and release the lock.
+ * then does the daemon see the connection end, and release the lock. It kills the group as well
+ * when `run` lets a time pass by which the group should have ended: `run` was stopped then.
+ *
+ * It does not have our name, nor our arguments: who kills by those kills `run`, and must leave the
+ * one that cleans up behind it.
  */
 struct guard {
 	pid_t pid;   /* 0: there is none */
 	int pipe_fd; /* to it; its end is what it takes for our death */
 };
+#define GUARD_NAME "rmx-guard"
 
 /*
  * guard_start - fork the guard
@@ -24,8 +29,14 @@ struct guard {
  * All signals must be blocked. Return: 0, or -1 with errno.
  */
 int guard_start(struct guard *guard, int connection_fd);
-/* guard_watch - tell it which group to kill. Async-signal-safe. Return: 0, or -1: it is dead. */
-int guard_watch(const struct guard *guard, pid_t group);
+/*
+ * guard_watch - tell it which group to kill
+ * @until_us: the group must be gone then, as redmutex_now_us() counts; INT64_MAX: for now it need
+ *	not
+ *
+ * Async-signal-safe. Return: 0, or -1: it is dead.
+ */
+int guard_watch(const struct guard *guard, pid_t group, int64_t until_us);
 /* guard_stop - there is nothing left to guard: end it. It may take its time until guard_reap(). */
 void guard_stop(struct guard *guard);
 void guard_reap(struct guard *guard);
@@ -35,6 +46,7 @@ struct command {
 	char **argv;
 	sigset_t signals; /* blocked in the command: those that were blocked in us */
 	bool terminal;	  /* hand the terminal over to it */
+	int64_t until_us; /* for guard_watch() */
 };
 
 /*

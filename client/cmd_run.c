@@ -46,12 +46,19 @@ struct run {
 	bool announced;	    /* EXPIRING: SIGTERM was sent */
 	bool lost;	    /* LOST */
 	int64_t kill_us;    /* SIGKILL is due then; INT64_MAX: not */
-	bool kill_checks;   /* … unless the lease turns out to have gone on */
 	int64_t wake_us;    /* look at the lease again then */
 	bool terminal_ours; /* it is to be taken back */
 };
 
 /* ---- the lease ---- */
+
+/* The guard is to end the group by then, should we be stopped. INT64_MAX: it need not. */
+static void tell_guard(struct run *run, int64_t until_us)
+{
+	run->command.until_us = until_us;
+	if (run->group > 0 && run->guard.pid != 0)
+		guard_watch(&run->guard, run->group, until_us);
+}
 
 /* The group is to end: gently now, by force at a time. */
 static void end_group(struct run *run, int64_t kill_us)
@@ -68,8 +75,8 @@ static void announce(struct run *run, int64_t left_ms)
 	if (run->ignore_loss || run->announced || run->lost)
 		return;
 	run->announced = true;
-	run->kill_checks = true;
 	end_group(run, redmutex_now_us() + left_ms * 1000);
+	run->wake_us = redmutex_now_us();
 }
 
 static void on_expiring(redmutex_t *rm, const struct redmutex_event *event, void *arg)
@@ -99,54 +106,54 @@ static void on_lost(redmutex_t *rm, const struct redmutex_event *event, void *ar
 	if (!run->ended)
 		fprintf(stderr, "redmutex: %s: the lock was lost: %s\n", event->name,
 			event->reason);
-	run->kill_checks = false;
 	if (over || run->announced)
 		grace_ms = 0;
 	else if (hung_up && grace_ms > DISCONNECTED_GRACE_MS)
 		grace_ms = DISCONNECTED_GRACE_MS;
 	end_group(run, now_us + grace_ms * 1000);
+	tell_guard(run, run->kill_us);
 }
 
 /*
  * Look at the lease by our own clock too: a daemon that hangs warns of nothing. Half of what is
- * left is slept through; redmutex_check() asks the daemon whether there is more by now.
+ * left is slept through; redmutex_check() asks the daemon whether there is more by now. There may
+ * be even after a warning, so that the command gets more time to end in.
  */
 static void check_lease(struct run *run)
 {
 	int64_t margin_ms = run->lock.ttl_ms / 3 < EXPIRING_MS ? run->lock.ttl_ms / 3 : EXPIRING_MS;
-	int64_t left_ms;
+	int64_t left_ms, now_us;
 
 	run->wake_us = INT64_MAX;
-	if (run->lost || run->ignore_loss || run->announced)
+	if (run->lost || run->ignore_loss)
 		return;
-	if (redmutex_check(run->rm, run->lock.lock, &left_ms) < 0 && !run->lost)
+	if (redmutex_check(run->rm, run->lock.lock, &left_ms) < 0)
 		left_ms = 0;
-	if (run->lost || run->announced)
+	if (run->lost)
 		return;
-	if (left_ms <= margin_ms) {
+	now_us = redmutex_now_us();
+	if (left_ms <= margin_ms)
 		announce(run, left_ms);
-		return;
+	if (run->announced) {
+		/* What a command that has ended left behind has until then, or less. */
+		if (!run->ended || now_us + left_ms * 1000 < run->kill_us)
+			run->kill_us = now_us + left_ms * 1000;
+		run->wake_us = left_ms > 0 ? now_us + left_ms * 500 + 500 : INT64_MAX;
+	} else {
+		run->wake_us = now_us + (left_ms - margin_ms) * 500 + 1000;
 	}
-	run->wake_us = redmutex_now_us() + (left_ms - margin_ms) * 500 + 1000;
+	tell_guard(run, now_us + left_ms * 1000);
 }
 
 /* SIGKILL is due. */
 static void kill_due(struct run *run)
 {
-	int64_t left_ms;
-
-	if (run->kill_checks && redmutex_check(run->rm, run->lock.lock, &left_ms) == 0 &&
-	    left_ms > 0) {
-		run->kill_us = redmutex_now_us() + left_ms * 1000;
-		return;
-	}
 	run->kill_us = INT64_MAX;
 	if (run->group <= 0)
 		return;
 	kill(-run->group, SIGKILL);
 	/* Once more at the next turn: it may have forked meanwhile. */
 	run->kill_us = redmutex_now_us() + TICK_MS * 1000;
-	run->kill_checks = false;
 }
 
 /* ---- the terminal ---- */
@@ -184,6 +191,7 @@ static void stop_too(struct run *run, int signo)
 	if (!by_terminal && !run->terminal_ours)
 		return;
 	take_terminal(run);
+	tell_guard(run, INT64_MAX);
 	raise(SIGSTOP);
 	redmutex_dispatch(run->rm);
 	check_lease(run);
@@ -225,7 +233,7 @@ static void reap(struct run *run)
 							  : WEXITSTATUS(status);
 		} else if (pid == run->guard.pid) {
 			replace_guard(run);
-			guard_watch(&run->guard, run->group);
+			tell_guard(run, run->command.until_us);
 		}
 	}
 }
@@ -487,6 +495,7 @@ static int run_command(const struct cmd *cmd, int argc, char **argv)
 		.grace_ms = GRACE_MS,
 		.kill_us = INT64_MAX,
 		.wake_us = INT64_MAX,
+		.command.until_us = INT64_MAX,
 	};
 	int status = parse(cmd, argc, argv, &run);
 

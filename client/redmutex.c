@@ -35,12 +35,17 @@ int main(int argc, char **argv)
 	};
 	int letter;
 
+	cmd_title = argv[0];
+	cmd_title_size = (size_t)(argv[argc - 1] - argv[0]) + strlen(argv[argc - 1]);
 	opterr = 0;
 	while ((letter = getopt_long(argc, argv, "+:s:hV", options, NULL)) != -1) {
 		switch (letter) {
 		case 's':
 			cmd_socket = optarg;
-			break;
+			if (cmd_socket[0] != '\0')
+				break;
+			fprintf(stderr, "redmutex: -s needs the path of a socket\n");
+			return EXIT_USAGE;
 		case 'h':
 			print_commands(stdout);
 			return cmd_finish(NULL, EXIT_DONE);

@@ -187,6 +187,9 @@ static const struct {
 	{"$R exists m", 1},
 	{"$R run m -- true", 0},
 	{"$R run m true", 0},
+	{"$R run -w .5 m -- true", 0},
+	{"$R run -w 5. m true", 0},
+	{"$R run --timeout 0.5 m true", 0},
 	{"$R run m -- sh -c 'exit 7'", 7},
 	{"$R run m -c 'exit 8'", 8},
 	{"$R run -c 'exit 9' m", 9},
@@ -213,6 +216,9 @@ static const struct {
 	{"$R run 2>/dev/null", 64},
 	{"$R run m 2>/dev/null", 64},
 	{"$R run -w soon m true 2>/dev/null", 64},
+	{"$R run -w . m true 2>/dev/null", 64},
+	{"$R run -w -1 m true 2>/dev/null", 64},
+	{"$R -s '' ping 2>/dev/null", 64},
 	{"$R run -t 0.001 m true 2>/dev/null", 64},
 	{"$R run -E 256 m true 2>/dev/null", 64},
 	{"$R run --on-lost=panic m true 2>/dev/null", 64},
@@ -552,6 +558,44 @@ START_TEST(killing_run_never_leaves_its_group_without_the_lock)
 	}
 END_TEST
 
+START_TEST(killing_by_the_name_of_run_spares_the_guard)
+	{
+		struct client *client = client_connect(daemon_);
+		pid_t run, command, child;
+		char *lock;
+
+		export_folder();
+		run = start("$X run m -- sh -c 'sh -c \"echo \\$\\$ > $D/child; sleep 30\" & "
+			    "echo $$ > $D/pid; wait' $D");
+		command = await_pid("pid");
+		child = await_pid("child");
+		/* As `pkill redmutex` does it, but for those of other tests. */
+		ck_assert_int_eq(sh("exec pkill -KILL -f \"^$X run .*$D\""), 0);
+		lock = acquire(client, "m wait=3000");
+		ck_assert(!is_alive(command));
+		ck_assert(!is_alive(child));
+		free(lock);
+		status_of(run);
+		client_close(client);
+	}
+END_TEST
+
+START_TEST(a_run_that_is_stopped_does_not_outlast_its_lease)
+	{
+		pid_t run, command;
+
+		export_folder();
+		run = start("$R run -t 0.8 m -- sh -c 'trap \"\" TERM; echo $$ > $D/pid; "
+			    "while :; do sleep 0.01; done' 2>/dev/null");
+		command = await_pid("pid");
+		kill(run, SIGSTOP);
+		await_state("m", "false", 0);
+		ck_assert(!is_alive(command));
+		kill(run, SIGCONT);
+		ck_assert_int_eq(status_of(run), 76);
+	}
+END_TEST
+
 /* At any moment: the kill comes while run connects, waits, starts its command, or ends. */
 START_TEST(killing_run_at_any_moment_leaves_nothing_behind)
 	{
@@ -595,10 +639,10 @@ START_TEST(a_guard_that_is_killed_is_replaced)
 		export_folder();
 		run = start("$R run m -- sh -c 'echo $$ > $D/pid; sleep 30'");
 		command = await_pid("pid");
-		snprintf(text, sizeof(text), "pkill -KILL -P %d redmutex-guard", (int)run);
+		snprintf(text, sizeof(text), "pkill -KILL -P %d rmx-guard", (int)run);
 		ck_assert_int_eq(sh(text), 0);
 		snprintf(text, sizeof(text),
-			 "while ! pgrep -P %d redmutex-guard >/dev/null; do sleep 0.01; done",
+			 "while ! pgrep -P %d rmx-guard >/dev/null; do sleep 0.01; done",
 			 (int)run);
 		ck_assert_int_eq(sh(text), 0);
 		poll(NULL, 0, 20);
@@ -620,7 +664,7 @@ START_TEST(a_guard_that_is_killed_during_the_wait_is_replaced)
 		waiter = start("$R run m -- sh -c 'exit 5'");
 		await_state("m", "true", 1);
 		snprintf(text, sizeof(text),
-			 "while ! pkill -KILL -P %d redmutex-guard; do sleep 0.01; done",
+			 "while ! pkill -KILL -P %d rmx-guard; do sleep 0.01; done",
 			 (int)waiter);
 		ck_assert_int_eq(sh(text), 0);
 		kill(holder, SIGTERM);
@@ -752,6 +796,8 @@ int main(void)
 			    2);
 	tcase_add_test(run, a_command_is_never_started_without_its_lock);
 	tcase_add_test(run, killing_run_never_leaves_its_group_without_the_lock);
+	tcase_add_test(run, killing_by_the_name_of_run_spares_the_guard);
+	tcase_add_test(run, a_run_that_is_stopped_does_not_outlast_its_lease);
 	tcase_add_test(run, killing_run_at_any_moment_leaves_nothing_behind);
 	tcase_add_test(run, a_guard_that_is_killed_is_replaced);
 	tcase_add_test(run, a_guard_that_is_killed_during_the_wait_is_replaced);

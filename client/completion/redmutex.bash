@@ -44,7 +44,7 @@ _redmutex()
 	if [ "$command" = run ]; then
 		for ((i = at + 1; i < cword; i++)); do
 			case ${words[i]} in
-			-w | -t | -E | -c | --wait | --ttl | --conflict-exit-code | --command | --grace) ((i++)) ;;
+			-w | -t | -E | -c | --wait | --timeout | --ttl | --conflict-exit-code | --command | --grace) ((i++)) ;;
 			-*) ;;
 			*)
 				[ "${words[i + 1]}" = -- ] && ((i++))
@@ -68,7 +68,7 @@ _redmutex()
 		COMPREPLY=($(compgen -W '$$' -- "$cur"))
 		return
 		;;
-	-w | -t | -E | -d | --wait | --ttl | --conflict-exit-code | --grace | --delay | --count) return ;;
+	-w | -t | -E | -d | --wait | --timeout | --ttl | --conflict-exit-code | --grace | --delay | --count) return ;;
 	esac
 	if [[ $cur == -* ]]; then
 		case $command in
