@@ -144,27 +144,43 @@ int cmd_finish(redmutex_t *rm, int status);
 /* cmd_signals_block - hold all signals that can be held. Return: a signalfd for them, or -1. */
 int cmd_signals_block(sigset_t *old);
 
-/* How to wait. */
+/*
+ * What a person sees of a wait: one line on the terminal, drawn anew each second, and gone when the
+ * wait is over. Only in the foreground: elsewhere it would spoil what others write.
+ */
+struct cmd_view {
+	bool wanted;
+	bool drawn; /* it is there now */
+	bool asked; /* a look has not been answered yet */
+	unsigned looks;
+	int64_t next_us; /* the next look */
+	int64_t ahead;	 /* waiters in front of us, at most; -1: not known */
+	int64_t seen_us; /* when `info` was so; 0: never */
+	struct redmutex_info info;
+};
+
+/* A wait. It must be there until the connection is closed, for answers that come late. */
 struct cmd_wait {
 	redmutex_t *rm;
 	const char *name;
-	const struct redmutex_acquire_options *options;
+	struct cmd_acquisition acquisition;
 	int signal_fd;
 	/* Called once after the request was sent, to do what there is to do meanwhile; or NULL. */
 	void (*meanwhile)(void *arg);
 	void *arg;
+
+	/* How it has come out. */
+	bool done;
+	int error;		   /* of the library */
+	int signo;		   /* the signal that ended it, or 0; then nothing is held */
+	struct redmutex_lock lock; /* if neither */
+	char text[1024];	   /* the daemon's words for an error */
+
+	struct cmd_view view;
 };
 
-/*
- * cmd_wait - acquire a lock, while signals are obeyed
- * @lock: out: the lock
- * @text: out: the daemon's words for an error
- * @signo: out: the signal that ended the wait, or 0; then nothing is held
- *
- * Return: 0 or an error of the library.
- */
-int cmd_wait(const struct cmd_wait *wait, struct redmutex_lock *lock, char *text, size_t text_size,
-	     int *signo);
+/* cmd_wait - acquire a lock, while signals are obeyed */
+void cmd_wait(struct cmd_wait *wait);
 
 /* ---- output ---- */
 
@@ -173,8 +189,13 @@ void json_string(const char *text);
 void json_info(const struct redmutex_info *info);
 /* info_holder - a sentence about who holds it; for people */
 void info_holder(const struct redmutex_info *info, char *out, size_t size);
+/* is_screen - is the descriptor a terminal that understands ECMA-48? */
+bool is_screen(int fd);
 /* has_colours - may output have colours: on a terminal that can, unless NO_COLOR is set */
 bool has_colours(void);
+/* columns_cut - how many bytes of UTF-8 text fit into so many columns; `wide`: of what is not
+ * ASCII, to be on the safe side. */
+size_t columns_cut(const char *text, int columns, int wide);
 /* table_head, table_row - mutexes as a table, for people; width: columns at most, or 0 */
 void table_head(int width);
 void table_row(const struct redmutex_info *info, int width);

@@ -10,9 +10,8 @@
 
 /* What was asked for. */
 struct arguments {
-	struct cmd_acquisition acquisition;
+	struct cmd_wait wait;
 	bool json, pid, detach;
-	const char *name;
 };
 
 /* Return: -1 to go on, or the exit status. */
@@ -26,7 +25,7 @@ static int parse(const struct cmd *cmd, int argc, char **argv, struct arguments 
 		CMD_LONG_OPTIONS,
 		{NULL, 0, NULL, 0},
 	};
-	struct redmutex_acquire_options *o = &arguments->acquisition.options;
+	struct redmutex_acquire_options *o = &arguments->wait.acquisition.options;
 	int letter, status;
 
 	o->wait_ms = REDMUTEX_FOREVER;
@@ -48,14 +47,15 @@ static int parse(const struct cmd *cmd, int argc, char **argv, struct arguments 
 			arguments->json = true;
 			break;
 		default:
-			status = cmd_acquisition_option(cmd, letter, argv, &arguments->acquisition);
+			status = cmd_acquisition_option(cmd, letter, argv,
+							&arguments->wait.acquisition);
 			if (status >= 0)
 				return status;
 		}
 	}
 	if (argc - optind != 1)
 		return cmd_usage(cmd, "acquire: one mutex is needed");
-	arguments->name = argv[optind];
+	arguments->wait.name = argv[optind];
 	if (arguments->pid == arguments->detach)
 		return cmd_usage(
 			cmd,
@@ -67,14 +67,16 @@ static int parse(const struct cmd *cmd, int argc, char **argv, struct arguments 
 	return -1;
 }
 
-static void print(const struct arguments *arguments, const struct redmutex_lock *lock)
+static void print(const struct arguments *arguments)
 {
+	const struct redmutex_lock *lock = &arguments->wait.lock;
+
 	if (!arguments->json) {
 		puts(lock->lock);
 		return;
 	}
 	printf("{\"name\":");
-	json_string(arguments->name);
+	json_string(arguments->wait.name);
 	printf(",\"lock\":\"%s\",\"ttl_ms\":%lld", lock->lock, (long long)lock->ttl_ms);
 	if (lock->fence > 0)
 		printf(",\"fence\":%lld", (long long)lock->fence);
@@ -83,38 +85,34 @@ static void print(const struct arguments *arguments, const struct redmutex_lock 
 
 static int run(const struct cmd *cmd, int argc, char **argv)
 {
-	struct arguments arguments = {.acquisition = CMD_ACQUISITION_INIT};
-	struct redmutex_lock lock = REDMUTEX_LOCK_INIT;
-	struct cmd_wait wait = {.options = &arguments.acquisition.options};
-	char text[1024];
-	sigset_t old;
+	struct arguments arguments = {.wait.acquisition = CMD_ACQUISITION_INIT};
+	struct cmd_wait *wait = &arguments.wait;
 	int status = parse(cmd, argc, argv, &arguments);
-	int error, signo;
+	sigset_t old;
 
 	if (status >= 0)
 		return status;
-	status = cmd_connect(&wait.rm);
+	status = cmd_connect(&wait->rm);
 	if (status != 0)
 		return status;
-	wait.name = arguments.name;
-	wait.signal_fd = cmd_signals_block(&old);
-	if (wait.signal_fd < 0) {
+	wait->signal_fd = cmd_signals_block(&old);
+	if (wait->signal_fd < 0) {
 		fprintf(stderr, "redmutex: signalfd: %s\n", strerror(errno));
-		redmutex_close(wait.rm);
+		redmutex_close(wait->rm);
 		return EXIT_OS;
 	}
-	error = cmd_wait(&wait, &lock, text, sizeof(text), &signo);
-	if (signo != 0)
-		return cmd_finish(wait.rm, EXIT_SIGNAL + signo);
-	if (error == REDMUTEX_EALREADY_LOCKED)
-		return cmd_finish(wait.rm, (int)arguments.acquisition.busy_status);
-	if (error < 0)
-		return cmd_failed(wait.rm, arguments.name, error, text);
-	print(&arguments, &lock);
+	cmd_wait(wait);
+	if (wait->signo != 0)
+		return cmd_finish(wait->rm, EXIT_SIGNAL + wait->signo);
+	if (wait->error == REDMUTEX_EALREADY_LOCKED)
+		return cmd_finish(wait->rm, (int)wait->acquisition.busy_status);
+	if (wait->error < 0)
+		return cmd_failed(wait->rm, wait->name, wait->error, wait->text);
+	print(&arguments);
 	/* Nobody got the string: then nobody could release it. */
 	if (fflush(stdout) != 0)
-		redmutex_release(wait.rm, arguments.name, lock.lock);
-	return cmd_finish(wait.rm, EXIT_DONE);
+		redmutex_release(wait->rm, wait->name, wait->lock.lock);
+	return cmd_finish(wait->rm, EXIT_DONE);
 }
 
 const struct cmd cmd_acquire = {

@@ -397,26 +397,43 @@ void info_holder(const struct redmutex_info *info, char *out, size_t size)
 	out[size - 1] = '\0';
 }
 
-bool has_colours(void)
+bool is_screen(int fd)
 {
-	const char *term = getenv("TERM"), *no_color = getenv("NO_COLOR");
+	const char *term = getenv("TERM");
 
-	return isatty(STDOUT_FILENO) && (no_color == NULL || no_color[0] == '\0') && term != NULL &&
-	       term[0] != '\0' && strcmp(term, "dumb") != 0;
+	return isatty(fd) && term != NULL && term[0] != '\0' && strcmp(term, "dumb") != 0;
 }
 
-/* A line in a colour, cut to as many columns: a sequence of UTF-8 is taken for one. */
-static void put_line(const char *line, const char *colour, int width)
+bool has_colours(void)
+{
+	const char *no_color = getenv("NO_COLOR");
+
+	return is_screen(STDOUT_FILENO) && (no_color == NULL || no_color[0] == '\0');
+}
+
+size_t columns_cut(const char *text, int columns, int wide)
 {
 	size_t len = 0;
 
-	for (int columns = 0; line[len] != '\0'; len++)
-		if (((unsigned char)line[len] & 0xc0) != 0x80 && ++columns > width && width > 0)
+	for (; text[len] != '\0'; len++) {
+		if (((unsigned char)text[len] & 0xc0) == 0x80)
+			continue;
+		columns -= (unsigned char)text[len] < 0x80 ? 1 : wide;
+		if (columns < 0)
 			break;
+	}
+	return len;
+}
+
+/* A line in a colour, cut to as many columns, if that is not 0. */
+static void put_line(const char *line, const char *colour, int width)
+{
+	int len = (int)(width > 0 ? columns_cut(line, width, 1) : strlen(line));
+
 	if (colour[0] == '\0' || !has_colours())
-		printf("%.*s", (int)len, line);
+		printf("%.*s", len, line);
 	else
-		printf("\033[%sm%.*s\033[m", colour, (int)len, line);
+		printf("\033[%sm%.*s\033[m", colour, len, line);
 	putchar('\n');
 }
 

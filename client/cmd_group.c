@@ -166,11 +166,11 @@ static void be_guard(int connection_fd, int pipe_fd)
 	struct watch watch = {.group = 0, .until_us = INT64_MAX}, news;
 	ssize_t n;
 
-	/* Out of the way of signals to our group or from our terminal. */
-	setsid();
 	prctl(PR_SET_NAME, GUARD_NAME);
 	memset(cmd_title, 0, cmd_title_size);
 	snprintf(cmd_title, cmd_title_size, "%s %d", GUARD_NAME, (int)getppid());
+	/* Out of the way of signals to our group or from our terminal. It is at its post now. */
+	setsid();
 	keep_only(&connection_fd, &pipe_fd);
 	for (;;) {
 		if (!wait_for_news(pipe_fd, watch.until_us)) {
@@ -207,6 +207,16 @@ int guard_start(struct guard *guard, int connection_fd)
 	}
 	guard->pipe_fd = fds[1];
 	return 0;
+}
+
+int guard_await(struct guard *guard)
+{
+	while (guard->pid != 0 && waitpid(guard->pid, NULL, WNOHANG) == 0) {
+		if (getsid(guard->pid) == guard->pid)
+			return 0;
+		poll(NULL, 0, 1);
+	}
+	return -1;
 }
 
 int guard_watch(const struct guard *guard, pid_t group, int64_t until_us)

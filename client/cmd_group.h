@@ -30,6 +30,12 @@ struct guard {
  */
 int guard_start(struct guard *guard, int connection_fd);
 /*
+ * guard_await - see that it is at its post, where nothing that is meant for us reaches it
+ *
+ * Return: 0, or -1: it is dead, and reaped.
+ */
+int guard_await(struct guard *guard);
+/*
  * guard_watch - tell it which group to kill
  * @until_us: the group must be gone then, as redmutex_now_us() counts; INT64_MAX: for now it need
  *	not

@@ -28,13 +28,8 @@ enum {
 };
 
 struct run {
-	redmutex_t *rm;
-	struct redmutex_lock lock;
+	struct cmd_wait wait; /* the connection, the mutex and the lock */
 	struct guard guard;
-	int signal_fd;
-
-	struct cmd_acquisition acquisition;
-	const char *name;
 	struct command command;
 	char *shell_argv[4]; /* the command of -c */
 	int64_t grace_ms;
@@ -84,7 +79,7 @@ static void on_expiring(redmutex_t *rm, const struct redmutex_event *event, void
 	struct run *run = arg;
 
 	(void)rm;
-	if (strcmp(event->lock, run->lock.lock) == 0)
+	if (strcmp(event->lock, run->wait.lock.lock) == 0)
 		announce(run, event->left_ms);
 }
 
@@ -121,13 +116,14 @@ static void on_lost(redmutex_t *rm, const struct redmutex_event *event, void *ar
  */
 static void check_lease(struct run *run)
 {
-	int64_t margin_ms = run->lock.ttl_ms / 3 < EXPIRING_MS ? run->lock.ttl_ms / 3 : EXPIRING_MS;
+	int64_t margin_ms =
+		run->wait.lock.ttl_ms / 3 < EXPIRING_MS ? run->wait.lock.ttl_ms / 3 : EXPIRING_MS;
 	int64_t left_ms, now_us;
 
 	run->wake_us = INT64_MAX;
 	if (run->lost || run->ignore_loss)
 		return;
-	if (redmutex_check(run->rm, run->lock.lock, &left_ms) < 0)
+	if (redmutex_check(run->wait.rm, run->wait.lock.lock, &left_ms) < 0)
 		left_ms = 0;
 	if (run->lost)
 		return;
@@ -193,7 +189,7 @@ static void stop_too(struct run *run, int signo)
 	take_terminal(run);
 	tell_guard(run, INT64_MAX);
 	raise(SIGSTOP);
-	redmutex_dispatch(run->rm);
+	redmutex_dispatch(run->wait.rm);
 	check_lease(run);
 	hand_terminal(run);
 	kill(-run->group, SIGCONT);
@@ -207,14 +203,16 @@ static void start_guard(void *arg)
 	struct run *run = arg;
 
 	/* Without it the command is not started; see start(). */
-	if (redmutex_fd(run->rm) >= 0 && guard_start(&run->guard, redmutex_fd(run->rm)) < 0)
+	if (redmutex_fd(run->wait.rm) >= 0 &&
+	    guard_start(&run->guard, redmutex_fd(run->wait.rm)) < 0)
 		fprintf(stderr, "redmutex: cannot fork: %s\n", strerror(errno));
 }
 
 /* It was killed by somebody: without one there would be nobody to stand in for us. */
 static void replace_guard(struct run *run)
 {
-	close(run->guard.pipe_fd);
+	if (run->guard.pid != 0)
+		close(run->guard.pipe_fd);
 	run->guard = (struct guard){.pid = 0, .pipe_fd = -1};
 	start_guard(run);
 }
@@ -242,7 +240,7 @@ static void take_signals(struct run *run)
 {
 	struct signalfd_siginfo info;
 
-	while (read(run->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+	while (read(run->wait.signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
 		if (info.ssi_signo == SIGCHLD)
 			reap(run);
 		else if (!run->ended || !group_gone(run->group))
@@ -280,17 +278,17 @@ static bool all_ended(struct run *run)
 
 static void supervise(struct run *run)
 {
-	struct pollfd fds[2] = {{.events = POLLIN}, {.fd = run->signal_fd, .events = POLLIN}};
+	struct pollfd fds[2] = {{.events = POLLIN}, {.fd = run->wait.signal_fd, .events = POLLIN}};
 
 	while (!all_ended(run)) {
 		int n;
 
-		fds[0].fd = redmutex_fd(run->rm);
-		fds[0].events = (short)(fds[0].fd >= 0 ? redmutex_events(run->rm) : 0);
+		fds[0].fd = redmutex_fd(run->wait.rm);
+		fds[0].events = (short)(fds[0].fd >= 0 ? redmutex_events(run->wait.rm) : 0);
 		n = poll(fds, 2, next_timeout(run, redmutex_now_us()));
 		/* The lock first: what is lost is not to be worked under. */
 		if (n > 0 && fds[0].fd >= 0 && fds[0].revents != 0)
-			redmutex_dispatch(run->rm);
+			redmutex_dispatch(run->wait.rm);
 		if (redmutex_now_us() >= run->wake_us)
 			check_lease(run);
 		if (redmutex_now_us() >= run->kill_us)
@@ -306,12 +304,12 @@ static int set_environment(const struct run *run)
 {
 	char fence[32];
 
-	snprintf(fence, sizeof(fence), "%lld", (long long)run->lock.fence);
-	if (setenv("REDMUTEX_NAME", run->name, 1) < 0 ||
-	    setenv("REDMUTEX_LOCK", run->lock.lock, 1) < 0)
+	snprintf(fence, sizeof(fence), "%lld", (long long)run->wait.lock.fence);
+	if (setenv("REDMUTEX_NAME", run->wait.name, 1) < 0 ||
+	    setenv("REDMUTEX_LOCK", run->wait.lock.lock, 1) < 0)
 		return -1;
-	return run->lock.fence > 0 ? setenv("REDMUTEX_FENCE", fence, 1)
-				   : unsetenv("REDMUTEX_FENCE");
+	return run->wait.lock.fence > 0 ? setenv("REDMUTEX_FENCE", fence, 1)
+					: unsetenv("REDMUTEX_FENCE");
 }
 
 static void tell_failure(const char *command, int failure)
@@ -327,6 +325,26 @@ static void tell_failure(const char *command, int failure)
 	fprintf(stderr, "redmutex: cannot execute %s: %s%s\n", command, strerror(failure), hint);
 }
 
+/* Starts the command, under a guard that is at its post. Return: 0 or an errno. */
+static int start_group(struct run *run)
+{
+	int failure = EOWNERDEAD;
+
+	/* A guard that was being killed meanwhile: the command did not begin, and gets another. */
+	for (int i = 0; failure == EOWNERDEAD && i < GUARDS_MAX; i++) {
+		if (guard_await(&run->guard) < 0)
+			replace_guard(run);
+		if (guard_await(&run->guard) < 0)
+			return ENOMEM;
+		failure = group_start(&run->command, &run->guard, &run->group);
+		if (failure == EOWNERDEAD) {
+			waitpid(run->group, NULL, 0);
+			waitpid(run->guard.pid, NULL, 0);
+		}
+	}
+	return failure;
+}
+
 /* Starts the command, unless it is too late. Return: 0, or the exit status. */
 static int start(struct run *run)
 {
@@ -337,31 +355,20 @@ static int start(struct run *run)
 		if (run->announced)
 			fprintf(stderr,
 				"redmutex: %s: the lease is over before the command began\n",
-				run->name);
+				run->wait.name);
 		return EXIT_LOST;
 	}
-	if (run->guard.pid != 0 && waitpid(run->guard.pid, NULL, WNOHANG) == run->guard.pid)
-		replace_guard(run);
-	if (run->guard.pid == 0 || set_environment(run) < 0) {
-		fprintf(stderr, "redmutex: out of memory or processes\n");
+	if (set_environment(run) < 0) {
+		fprintf(stderr, "redmutex: out of memory\n");
 		return EXIT_OS;
 	}
 	run->command.terminal = run->terminal_ours = in_foreground();
-	failure = group_start(&run->command, &run->guard, &run->group);
-	/* The guard was being killed: the command did not begin, and gets another. */
-	for (int i = 0; failure == EOWNERDEAD && run->group > 0 && i < GUARDS_MAX; i++) {
-		waitpid(run->group, NULL, 0);
-		waitpid(run->guard.pid, NULL, 0);
-		replace_guard(run);
-		if (run->guard.pid == 0)
-			break;
-		failure = group_start(&run->command, &run->guard, &run->group);
-	}
+	failure = start_group(run);
 	if (failure == 0)
 		return 0;
 	take_terminal(run);
 	tell_failure(run->command.argv[0], failure);
-	if (run->group < 0 || failure == EOWNERDEAD)
+	if (run->group <= 0 || failure == EOWNERDEAD)
 		return EXIT_OS;
 	waitpid(run->group, NULL, 0);
 	return failure == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_EXECUTE;
@@ -372,12 +379,13 @@ static int finish(struct run *run, int status)
 {
 	int error = 0;
 
+	run->group = 0; /* it is gone: its number may be somebody else's soon */
 	/* It may end while the daemon answers. */
 	guard_stop(&run->guard);
 	if (!run->lost)
-		error = redmutex_release(run->rm, run->name, run->lock.lock);
+		error = redmutex_release(run->wait.rm, run->wait.name, run->wait.lock.lock);
 	guard_reap(&run->guard);
-	redmutex_close(run->rm);
+	redmutex_close(run->wait.rm);
 	if (run->ignore_loss)
 		return status;
 	return run->announced || run->lost || error == REDMUTEX_EUNLOCK_FAIL ? EXIT_LOST : status;
@@ -385,25 +393,20 @@ static int finish(struct run *run, int status)
 
 static int acquire_and_run(struct run *run)
 {
-	struct cmd_wait wait = {
-		.rm = run->rm,
-		.name = run->name,
-		.options = &run->acquisition.options,
-		.signal_fd = run->signal_fd,
-		.meanwhile = start_guard,
-		.arg = run,
-	};
-	char text[1024];
-	int signo, status;
-	int error = cmd_wait(&wait, &run->lock, text, sizeof(text), &signo);
+	const struct cmd_wait *wait = &run->wait;
+	int status;
 
-	if (error < 0 || signo != 0) {
+	run->wait.meanwhile = start_guard;
+	run->wait.arg = run;
+	cmd_wait(&run->wait);
+	if (wait->error < 0 || wait->signo != 0) {
 		guard_stop(&run->guard);
 		guard_reap(&run->guard);
-		if (error < 0 && error != REDMUTEX_EALREADY_LOCKED)
-			return cmd_failed(run->rm, run->name, error, text);
-		redmutex_close(run->rm);
-		return signo != 0 ? EXIT_SIGNAL + signo : (int)run->acquisition.busy_status;
+		if (wait->signo == 0 && wait->error != REDMUTEX_EALREADY_LOCKED)
+			return cmd_failed(wait->rm, wait->name, wait->error, wait->text);
+		redmutex_close(wait->rm);
+		return wait->signo != 0 ? EXIT_SIGNAL + wait->signo
+					: (int)wait->acquisition.busy_status;
 	}
 	status = start(run);
 	if (status != 0)
@@ -441,7 +444,7 @@ static int parse(const struct cmd *cmd, int argc, char **argv, struct run *run)
 	char *shell_text = NULL;
 	int letter, status;
 
-	run->acquisition.options.wait_ms = REDMUTEX_FOREVER;
+	run->wait.acquisition.options.wait_ms = REDMUTEX_FOREVER;
 	opterr = 0;
 	while ((letter = getopt_long(argc, argv, "+:c:" CMD_ACQUISITION_LETTERS, options, NULL)) !=
 	       -1) {
@@ -450,7 +453,7 @@ static int parse(const struct cmd *cmd, int argc, char **argv, struct run *run)
 			shell_text = optarg;
 			break;
 		case OPTION_RENEW:
-			run->acquisition.options.renew = REDMUTEX_RENEW_YES;
+			run->wait.acquisition.options.renew = REDMUTEX_RENEW_YES;
 			break;
 		case OPTION_ON_LOST:
 			if (strcmp(optarg, "kill") != 0 && strcmp(optarg, "ignore") != 0)
@@ -463,14 +466,14 @@ static int parse(const struct cmd *cmd, int argc, char **argv, struct run *run)
 				return EXIT_USAGE;
 			break;
 		default:
-			status = cmd_acquisition_option(cmd, letter, argv, &run->acquisition);
+			status = cmd_acquisition_option(cmd, letter, argv, &run->wait.acquisition);
 			if (status >= 0)
 				return status;
 		}
 	}
 	if (optind == argc)
 		return cmd_usage(cmd, "run: a mutex is needed");
-	run->name = argv[optind++];
+	run->wait.name = argv[optind++];
 	if (optind < argc && strcmp(argv[optind], "--") == 0) {
 		optind++;
 	} else if (optind + 1 < argc && shell_text == NULL &&
@@ -490,8 +493,7 @@ static int parse(const struct cmd *cmd, int argc, char **argv, struct run *run)
 static int run_command(const struct cmd *cmd, int argc, char **argv)
 {
 	struct run run = {
-		.acquisition = CMD_ACQUISITION_INIT,
-		.lock = REDMUTEX_LOCK_INIT,
+		.wait.acquisition = CMD_ACQUISITION_INIT,
 		.grace_ms = GRACE_MS,
 		.kill_us = INT64_MAX,
 		.wake_us = INT64_MAX,
@@ -501,15 +503,15 @@ static int run_command(const struct cmd *cmd, int argc, char **argv)
 
 	if (status >= 0)
 		return status;
-	status = cmd_connect(&run.rm);
+	status = cmd_connect(&run.wait.rm);
 	if (status != 0)
 		return status;
-	redmutex_on_lost(run.rm, on_lost, &run);
-	redmutex_on_expiring(run.rm, on_expiring, &run);
-	run.signal_fd = cmd_signals_block(&run.command.signals);
-	if (run.signal_fd < 0) {
+	redmutex_on_lost(run.wait.rm, on_lost, &run);
+	redmutex_on_expiring(run.wait.rm, on_expiring, &run);
+	run.wait.signal_fd = cmd_signals_block(&run.command.signals);
+	if (run.wait.signal_fd < 0) {
 		fprintf(stderr, "redmutex: signalfd: %s\n", strerror(errno));
-		redmutex_close(run.rm);
+		redmutex_close(run.wait.rm);
 		return EXIT_OS;
 	}
 	return acquire_and_run(&run);

@@ -81,19 +81,53 @@ def a_wait_is_shown_and_can_be_interrupted(shell):
     lock = redmutex("acquire", "--detach", "m").stdout.strip()
     for command in ("redmutex run m true", "redmutex acquire --pid $$ m"):
         shell.type(command + "\n")
-        shell.see(r"redmutex: waiting for m, held here by pid \d+")
+        shell.see(r"\rwaiting for m, place 1 of 1: held here by pid \d+")
         shell.type("\x03")
+        shell.see(r"\r\033\[K")
         shell.see(PROMPT)
         see_status(shell, 130)
-    # Who comes second is told the place; the queue is not held up by who gives up.
+    redmutex("release", "m", lock)
+
+
+def the_wait_is_one_line_that_is_kept_up_to_date_and_then_gone(shell):
+    lock = redmutex("acquire", "--detach", "m").stdout.strip()
     first = Terminal("client/redmutex", "run", "m", "true")
-    first.see("waiting for m")
+    first.see("place 1 of 1: ")
     shell.type("redmutex run m echo d''one\n")
-    shell.see("place 2 in the queue")
+    shell.see("place 2 of 2: ")
+    held = int(shell.see(r" for (\d+)\.\d s").group(1))
+    shell.see(rf" for ({held + 1}|{held + 2})\.\d s")
+    # The queue is not held up by who gives up.
     first.end()
-    assert redmutex("release", "m", lock).returncode == 0
-    shell.see("\ndone")
+    shell.see("place 1 of 1: ")
+    # It never goes on to a second line.
+    shell.resize(24, 30)
+    shell.seen = ""
+    shell.see(r"\rwaiting for m, place 1 of 1: \033\[K")
+    # Nor is it in the way while others use the terminal.
+    shell.type("\x1a")
+    shell.see(r"\r\033\[K")
     shell.see(PROMPT)
+    shell.type("bg; sleep 1.5; echo no''thing\n")
+    shell.see("nothing")
+    assert "waiting for" not in shell.seen, shell.seen
+    shell.see(PROMPT)
+    shell.type("fg\n")
+    shell.see("waiting for m")
+    shell.seen = ""
+    assert redmutex("release", "m", lock).returncode == 0
+    shell.see(r"\r\033\[Kdone")
+    shell.see(PROMPT)
+
+
+def a_wait_is_shown_to_a_person_only(shell):
+    lock = redmutex("acquire", "--detach", "m").stdout.strip()
+    log = f"{terminal.folder}/wait"
+    shell.type(f"redmutex run -w 1.5 m true 2>{log}; TERM=dumb redmutex run -w 1.5 m true\n")
+    shell.see("true\r\n" + PROMPT)
+    with open(log, encoding="utf-8") as file:
+        assert file.read() == ""
+    redmutex("release", "m", lock)
 
 
 def top_is_live_and_gives_the_terminal_back(shell):
@@ -143,6 +177,8 @@ for test in (
     a_job_stops_and_goes_on_and_is_interrupted,
     a_job_goes_on_in_the_background,
     a_wait_is_shown_and_can_be_interrupted,
+    the_wait_is_one_line_that_is_kept_up_to_date_and_then_gone,
+    a_wait_is_shown_to_a_person_only,
     top_is_live_and_gives_the_terminal_back,
     colours_are_for_terminals,
 ):

@@ -75,8 +75,11 @@ class Terminal:
         if self.pid == 0:
             os.execvp(argv[0], argv)
         children.append(self.pid)
-        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        self.resize(24, 80)
         self.seen = ""
+
+    def resize(self, lines, columns):
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def type(self, text):
         """What was seen before is forgotten."""
