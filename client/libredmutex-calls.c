@@ -7,6 +7,32 @@
 #include <string.h>
 #include <time.h>
 
+/* ---- structs of the caller's ---- */
+
+bool rm_struct_in(void *ours, size_t known, const void *given, size_t least)
+{
+	size_t size;
+
+	memcpy(&size, given, sizeof(size));
+	if (size < least)
+		return false;
+	for (size_t i = known; i < size; i++)
+		if (((const char *)given)[i] != 0)
+			return false;
+	memcpy(ours, given, size < known ? size : known);
+	memcpy(ours, &known, sizeof(known));
+	return true;
+}
+
+void rm_struct_out(void *given, const void *ours, size_t known)
+{
+	size_t size;
+
+	memcpy(&size, given, sizeof(size));
+	memcpy(given, ours, size < known ? size : known);
+	memcpy(given, &size, sizeof(size));
+}
+
 /* ---- asynchronous ---- */
 
 static int start_async(struct redmutex *rm, const struct rm_ask *ask, redmutex_info_fn *info_item,
@@ -209,6 +235,8 @@ static int await(struct redmutex *rm, struct rm_call *call, struct rm_wait *wait
 			wait->gone = !rm_reader_leave(rm);
 			if (wait->gone)
 				return REDMUTEX_ECLOSED;
+		} else if (rm->out_len > 0) {
+			rm_await_room(rm);
 		} else {
 			sleep_wait(rm, wait, deadline_us);
 		}
@@ -282,10 +310,9 @@ int redmutex_acquire(redmutex_t *rm, const char *name, const struct redmutex_acq
 	struct redmutex_acquire_options options;
 	struct blocking blocking = {.ask = {.verb = VERB_ACQUIRE, .name = name}};
 	struct rm_wait wait;
-	size_t size = lock->size;
 	int error;
 
-	if (size < sizeof(struct redmutex_lock))
+	if (lock->size < rm_size_upto(struct redmutex_lock, fence))
 		return rm_error_note(rm, REDMUTEX_EINVAL,
 				     "the lock was not set up with REDMUTEX_LOCK_INIT");
 	if (rm_acquire_options(given, &options) < 0)
@@ -304,10 +331,8 @@ int redmutex_acquire(redmutex_t *rm, const char *name, const struct redmutex_acq
 	}
 	blocking.ask.options = &options;
 	error = ask(rm, &blocking, &wait);
-	if (error == 0) {
-		*lock = wait.lock;
-		lock->size = size;
-	}
+	if (error == 0)
+		rm_struct_out(lock, &wait.lock, sizeof(wait.lock));
 	return error;
 }
 
@@ -348,17 +373,14 @@ int redmutex_info(redmutex_t *rm, const char *name, struct redmutex_info *info)
 {
 	const struct blocking blocking = {.ask = {.verb = VERB_INFO, .name = name}};
 	struct rm_wait wait;
-	size_t size = info->size;
 	int error;
 
-	if (size < sizeof(struct redmutex_info))
+	if (info->size < rm_size_upto(struct redmutex_info, members))
 		return rm_error_note(rm, REDMUTEX_EINVAL,
 				     "the info was not set up with REDMUTEX_INFO_INIT");
 	error = ask(rm, &blocking, &wait);
-	if (error == 0) {
-		*info = wait.info;
-		info->size = size;
-	}
+	if (error == 0)
+		rm_struct_out(info, &wait.info, sizeof(wait.info));
 	return error;
 }
 

@@ -22,6 +22,7 @@ enum {
 	RETRY_FIRST_MS = 10, /* between two tries to connect, doubled each time */
 	RETRY_MAX_MS = 200,
 	DRAIN_READS = 64,    /* then others get a turn: a daemon that floods us must not hold us */
+	ROOM_MS = 10,	     /* between two tries to send what the reader does not know of */
 	LAST_SEND_MS = 1000, /* for what is unsent at redmutex_close() */
 };
 
@@ -200,16 +201,15 @@ int rm_connect_until(struct redmutex *rm)
 	return 0;
 }
 
-/* A copy of options whose size may be an older one. */
+/* A copy of the options; NULL: the defaults. */
 static int options_copy(const struct redmutex_connect_options *given,
 			struct redmutex_connect_options *options)
 {
 	*options = (struct redmutex_connect_options)REDMUTEX_CONNECT_OPTIONS_INIT;
-	if (given != NULL && given->size < sizeof(given->size) + sizeof(int64_t))
+	if (given != NULL &&
+	    !rm_struct_in(options, sizeof(*options), given,
+			  rm_size_upto(struct redmutex_connect_options, reconnect_ms)))
 		return REDMUTEX_EINVAL;
-	if (given != NULL)
-		memcpy(options, given,
-		       given->size < sizeof(*options) ? given->size : sizeof(*options));
 	if (options->connect_timeout_ms < REDMUTEX_FOREVER ||
 	    options->timeout_ms < REDMUTEX_FOREVER || options->reconnect_ms < REDMUTEX_FOREVER)
 		return REDMUTEX_EINVAL;
@@ -389,6 +389,16 @@ static int consume(struct redmutex *rm)
 	return rm->fd >= 0 ? 0 : REDMUTEX_ECLOSED;
 }
 
+void rm_await_room(struct redmutex *rm)
+{
+	struct pollfd poll_fd = {.fd = rm->fd, .events = POLLOUT};
+
+	pthread_mutex_unlock(&rm->mutex);
+	poll(&poll_fd, 1, ROOM_MS);
+	pthread_mutex_lock(&rm->mutex);
+	rm_flush(rm);
+}
+
 /* Waits until something can be sent or read. Return: false when nothing can in time. */
 static bool wait_for_room(struct redmutex *rm, int fd)
 {
@@ -400,6 +410,29 @@ static bool wait_for_room(struct redmutex *rm, int fd)
 	n = poll(&poll_fd, 1, timeout_ms);
 	pthread_mutex_lock(&rm->mutex);
 	return n > 0;
+}
+
+/*
+ * recv() itself gives up after timeout_ms, which saves a system call; only a deadline that is well
+ * before that takes one. Return: false when nothing came in time.
+ */
+static bool await_input(struct redmutex *rm, int fd, int64_t deadline_us)
+{
+	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+	int64_t left_ms;
+	int n;
+
+	if (deadline_us == INT64_MAX)
+		return true;
+	left_ms = (deadline_us - redmutex_now_us() + 999) / 1000;
+	if (left_ms > rm->timeout_ms / 16 * 15)
+		return true;
+	if (left_ms < 0)
+		left_ms = 0;
+	pthread_mutex_unlock(&rm->mutex);
+	n = poll(&poll_fd, 1, left_ms > 60000 ? 60000 : (int)left_ms);
+	pthread_mutex_lock(&rm->mutex);
+	return n != 0;
 }
 
 int rm_receive(struct redmutex *rm, bool block, int64_t deadline_us)
@@ -419,6 +452,8 @@ int rm_receive(struct redmutex *rm, bool block, int64_t deadline_us)
 		rm_flush(rm);
 		block = false;
 	}
+	if (block && !await_input(rm, fd, deadline_us))
+		return REDMUTEX_ETIMEDOUT;
 
 	if (rm->in_start > 0) {
 		memmove(rm->in, rm->in + rm->in_start, rm->in_end - rm->in_start);

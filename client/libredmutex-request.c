@@ -194,12 +194,10 @@ int rm_acquire_options(const struct redmutex_acquire_options *given,
 		       struct redmutex_acquire_options *options)
 {
 	*options = (struct redmutex_acquire_options)REDMUTEX_ACQUIRE_OPTIONS_INIT;
-	if (given == NULL)
-		return 0;
-	if (given->size < sizeof(given->size) + sizeof(given->wait_ms))
-		return REDMUTEX_EINVAL;
-	memcpy(options, given, given->size < sizeof(*options) ? given->size : sizeof(*options));
-	return 0;
+	return given == NULL || rm_struct_in(options, sizeof(*options), given,
+					     rm_size_upto(struct redmutex_acquire_options, note))
+		       ? 0
+		       : REDMUTEX_EINVAL;
 }
 
 /* How long to wait, from a deadline. */

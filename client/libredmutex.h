@@ -148,6 +148,10 @@ int rm_receive(struct redmutex *rm, bool block, int64_t deadline_us);
 /* rm_drain - the same for all that has come, without blocking. */
 int rm_drain(struct redmutex *rm);
 
+/* rm_await_room - wait a little until there is room to send, for who can't leave that to the
+ * reader: it may have begun to read before there was anything to send. */
+void rm_await_room(struct redmutex *rm);
+
 /* rm_flush - send what is waiting, as far as that goes without blocking. */
 void rm_flush(struct redmutex *rm);
 
@@ -198,9 +202,25 @@ struct rm_ask {
  */
 int rm_start(struct redmutex *rm, const struct rm_ask *ask, struct rm_call **callp);
 
-/* rm_acquire_options - a copy of the options of an ACQUIRE, whose size may be an older one. */
+/* rm_acquire_options - a copy of the options of an ACQUIRE; NULL: the defaults. */
 int rm_acquire_options(const struct redmutex_acquire_options *given,
 		       struct redmutex_acquire_options *options);
+
+/* ---- structs of the caller's, which begin with their size; it may be older or newer than ours
+ * ---- */
+
+/*
+ * rm_struct_in - copy what is given over defaults
+ * @known: the size of our struct
+ * @least: the size that it had when it was made public
+ *
+ * Return: false when it is smaller than that, or asks for something that we do not know.
+ */
+bool rm_struct_in(void *ours, size_t known, const void *given, size_t least);
+/* rm_struct_out - hand out as much as fits; what we do not know is left as it is. */
+void rm_struct_out(void *given, const void *ours, size_t known);
+/* rm_size_upto - the size of a struct whose last field that is */
+#define rm_size_upto(type, field) (offsetof(type, field) + sizeof(((type *)0)->field))
 
 /* ---- lease ---- */
 

@@ -642,8 +642,7 @@ START_TEST(a_guard_that_is_killed_is_replaced)
 		snprintf(text, sizeof(text), "pkill -KILL -P %d rmx-guard", (int)run);
 		ck_assert_int_eq(sh(text), 0);
 		snprintf(text, sizeof(text),
-			 "while ! pgrep -P %d rmx-guard >/dev/null; do sleep 0.01; done",
-			 (int)run);
+			 "while ! pgrep -P %d rmx-guard >/dev/null; do sleep 0.01; done", (int)run);
 		ck_assert_int_eq(sh(text), 0);
 		poll(NULL, 0, 20);
 		kill(run, SIGKILL);
@@ -664,8 +663,7 @@ START_TEST(a_guard_that_is_killed_during_the_wait_is_replaced)
 		waiter = start("$R run m -- sh -c 'exit 5'");
 		await_state("m", "true", 1);
 		snprintf(text, sizeof(text),
-			 "while ! pkill -KILL -P %d rmx-guard; do sleep 0.01; done",
-			 (int)waiter);
+			 "while ! pkill -KILL -P %d rmx-guard; do sleep 0.01; done", (int)waiter);
 		ck_assert_int_eq(sh(text), 0);
 		kill(holder, SIGTERM);
 		ck_assert_int_eq(status_of(holder), 128 + SIGTERM);

@@ -174,6 +174,35 @@ START_TEST(malformed_arguments_are_refused_before_they_are_sent)
 	}
 END_TEST
 
+/* Programs that were compiled with a later redmutex.h, whose structs are longer. */
+START_TEST(structs_of_a_later_version_are_taken_unless_they_ask_for_more)
+	{
+		struct {
+			struct redmutex_acquire_options known;
+			int64_t later;
+		} options = {REDMUTEX_ACQUIRE_OPTIONS_INIT, 0};
+		struct {
+			struct redmutex_lock known;
+			int64_t later;
+		} lock = {REDMUTEX_LOCK_INIT, 42};
+		redmutex_t *rm = start(
+			STEPS("< ACQUIRE a ttl=900", "> $1 OK " LOCK_A " ttl=900 fence=1024"));
+
+		options.known.size = sizeof(options);
+		options.known.ttl_ms = 900;
+		lock.known.size = sizeof(lock);
+		options.later = 1;
+		ck_assert_int_eq(redmutex_acquire(rm, "a", &options.known, &lock.known),
+				 REDMUTEX_EINVAL);
+		options.later = 0;
+		ck_assert_int_eq(redmutex_acquire(rm, "a", &options.known, &lock.known), 0);
+		ck_assert_int_eq(lock.known.fence, 1024);
+		ck_assert_int_eq(lock.known.size, sizeof(lock));
+		ck_assert_int_eq(lock.later, 42);
+		finish(rm);
+	}
+END_TEST
+
 START_TEST(an_error_brings_the_daemons_own_words)
 	{
 		struct redmutex_lock lock = REDMUTEX_LOCK_INIT;
@@ -594,6 +623,26 @@ START_TEST(a_daemon_that_hangs_is_given_up_and_its_late_lock_goes_back)
 	}
 END_TEST
 
+START_TEST(and_no_later_than_asked_for)
+	{
+		struct redmutex_connect_options options = REDMUTEX_CONNECT_OPTIONS_INIT;
+		struct redmutex_acquire_options wait = REDMUTEX_ACQUIRE_OPTIONS_INIT;
+		struct redmutex_lock lock = REDMUTEX_LOCK_INIT;
+		int64_t begin_us, took_ms;
+		redmutex_t *rm;
+
+		options.timeout_ms = 1000;
+		wait.wait_ms = 100;
+		rm = start_with(STEPS("< ACQUIRE a wait=*", "EOF"), &options);
+		begin_us = redmutex_now_us();
+		ck_assert_int_eq(redmutex_acquire(rm, "a", &wait, &lock), REDMUTEX_ETIMEDOUT);
+		took_ms = (redmutex_now_us() - begin_us) / 1000;
+		ck_assert_int_ge(took_ms, 1100);
+		ck_assert_int_lt(took_ms, 1900);
+		finish(rm);
+	}
+END_TEST
+
 START_TEST(a_connection_can_be_made_again_and_a_wait_gone_on_with)
 	{
 		struct redmutex_connect_options options = REDMUTEX_CONNECT_OPTIONS_INIT;
@@ -789,6 +838,7 @@ int main(void)
 	tcase_add_test(calls, acquire_hands_on_the_lock_its_lease_and_its_fence);
 	tcase_add_test(calls, every_option_of_an_acquisition_is_sent);
 	tcase_add_test(calls, malformed_arguments_are_refused_before_they_are_sent);
+	tcase_add_test(calls, structs_of_a_later_version_are_taken_unless_they_ask_for_more);
 	tcase_add_test(calls, an_error_brings_the_daemons_own_words);
 	tcase_add_test(calls, questions_bring_their_answers);
 	tcase_add_test(calls, many_requests_are_open_at_once_and_answered_in_any_order);
@@ -816,6 +866,7 @@ int main(void)
 	tcase_add_test(faults, a_line_without_end_ends_the_connection);
 	tcase_add_test(faults, replies_may_come_in_single_bytes);
 	tcase_add_test(faults, a_daemon_that_hangs_is_given_up_and_its_late_lock_goes_back);
+	tcase_add_test(faults, and_no_later_than_asked_for);
 	tcase_add_test(faults, a_connection_can_be_made_again_and_a_wait_gone_on_with);
 	tcase_add_test(faults, without_that_option_it_is_made_again_when_asked_for);
 	tcase_add_test(faults, no_daemon_no_connection);

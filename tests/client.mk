@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 client_tests = \
 	tests/check_client_command \
-	tests/check_client_library
+	tests/check_client_library \
+	tests/check_client_threads
 check_PROGRAMS += $(client_tests)
 TESTS += $(client_tests)
 
@@ -18,6 +19,10 @@ tests_check_client_library_SOURCES = \
 	tests/client_script.h
 tests_check_client_library_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_check_client_library_LDADD = client/libredmutex.la $(CHECK_LIBS)
+
+tests_check_client_threads_SOURCES = tests/check_client_threads.c
+tests_check_client_threads_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_check_client_threads_LDADD = client/libredmutex.la tests/libharness.la $(CHECK_LIBS)
 
 # The examples are programs that these tests run.
 client_examples = \
