@@ -26,6 +26,11 @@ enum { THREADS = 8, TURNS = 60 }; /* divisible by 3 */
 static struct daemon *daemon_;
 static redmutex_t *rm;
 
+/* Not atomic: right in the end only if the lock keeps the threads apart. */
+static long counter;
+static atomic_int released, inside, n_done, n_started, n_lost, n_expiring;
+static atomic_int has_read, may_read;
+
 static void connect_with(int64_t reconnect_ms)
 {
 	struct redmutex_connect_options options = REDMUTEX_CONNECT_OPTIONS_INIT;
@@ -36,6 +41,8 @@ static void connect_with(int64_t reconnect_ms)
 
 static void setup(void)
 {
+	counter = 0;
+	released = inside = n_done = n_started = n_lost = n_expiring = has_read = may_read = 0;
 	daemon_ = daemon_spawn("", SECTIONS);
 	connect_with(0);
 }
@@ -63,10 +70,6 @@ static struct redmutex_acquire_options waiting(int64_t wait_ms)
 	options.wait_ms = wait_ms;
 	return options;
 }
-
-/* Not atomic: right in the end only if the lock keeps the threads apart. */
-static long counter;
-static atomic_int released, inside;
 
 static void on_released(redmutex_t *connection, const struct redmutex_result *result, void *arg)
 {
@@ -112,8 +115,6 @@ START_TEST(threads_take_turns_over_one_connection)
 END_TEST
 
 /* ---- everything at once ---- */
-
-static atomic_int n_done, n_started, n_lost, n_expiring;
 
 static void on_done(redmutex_t *connection, const struct redmutex_result *result, void *arg)
 {
@@ -340,8 +341,6 @@ START_TEST(a_wait_goes_on_when_the_daemon_starts_again)
 END_TEST
 
 /* ---- a daemon that is slow to read ---- */
-
-static atomic_int has_read, may_read;
 
 /* Reads a request, then nothing for a while; then all, of which only PING is answered. */
 static void *slow_daemon(void *arg)
