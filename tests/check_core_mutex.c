@@ -624,6 +624,37 @@ START_TEST(a_lock_granted_near_its_end_is_announced_right_behind_its_answer)
 	}
 END_TEST
 
+START_TEST(a_lost_lock_is_dead_while_its_key_stands_for_a_little_longer)
+	{
+		char lost[LOCK_STRING_SIZE];
+
+		world_begin();
+		hold(&ra, &a);
+		while (!a.n_lost) {
+			if (world_first())
+				world_reply(STORE_CHECK, STORE_OK);
+			world_pass_ms(10);
+		}
+		strcpy(lost, ra.string);
+		world_release(&rb, lost);
+		ck_assert_uint_eq(world_n_open(),
+				  0); /* its holder is told, and the store not asked */
+		OUTCOME(rb, OUTCOME_UNLOCK_FAIL);
+		world_acquire(&ra, &a, CLOCK_NEVER);
+		world_answer_ok(STORE_ACQUIRE, 2);
+		OUTCOME(ra, OUTCOME_OK);
+		world_release(&rb, lost);
+		OUTCOME(rb, OUTCOME_UNLOCK_FAIL);
+		/* It is remembered for no longer than it can stand. */
+		world_pass_ms(300);
+		world_release(&rb, lost);
+		world_reply(STORE_RELEASE, STORE_GONE);
+		OUTCOME(rb, OUTCOME_UNLOCK_FAIL);
+		let_go(ra.string);
+		world_end();
+	}
+END_TEST
+
 START_TEST(a_renewed_lock_lives_as_long_as_the_store_says_so)
 	{
 		world_settings.renew = true;
@@ -1413,6 +1444,7 @@ static Suite *mutex_suite(void)
 	tcase_add_test(tc, a_reply_after_its_lease_is_no_grant);
 	tcase_add_test(tc, an_unrenewed_lock_is_announced_and_lost);
 	tcase_add_test(tc, a_lock_granted_near_its_end_is_announced_right_behind_its_answer);
+	tcase_add_test(tc, a_lost_lock_is_dead_while_its_key_stands_for_a_little_longer);
 	tcase_add_test(tc, a_renewed_lock_lives_as_long_as_the_store_says_so);
 	tcase_add_test(tc, a_renewal_that_gets_no_answer_ends_in_expiring_then_lost_unavailable);
 	tcase_add_test(tc, a_lock_that_the_store_has_lost_is_lost_at_the_next_check);

@@ -345,6 +345,23 @@ START_TEST(a_lease_that_ends_meanwhile_is_lost)
 	}
 END_TEST
 
+START_TEST(a_lost_lock_stays_dead_as_long_as_its_key_may_stand)
+	{
+		begin();
+		grant(0);
+		while (!c(0)->n_lost) {
+			world_pass_ms(10);
+			while (world_n_open())
+				world_reply(STORE_CHECK, STORE_OK);
+		}
+		upgrade();
+		world_release(r(1), r(0)->string);
+		expect_done(1, OUTCOME_UNLOCK_FAIL);
+		ck_assert_uint_eq(world_n_open(), 0);
+		end();
+	}
+END_TEST
+
 START_TEST(a_claim_of_the_daemons_own_goes_on_being_passed_inside_its_lease)
 	{
 		int64_t fence;
@@ -783,6 +800,8 @@ START_TEST(what_makes_no_sense_is_refused)
 			 "m: who waits for it is not known"},
 			{"mutex name=m section=1 place=1 state=free\nremoval place=1\n",
 			 "m: what is to be removed from its store is not known"},
+			{"mutex name=m section=1 place=1 state=free\ndead value=short\n",
+			 "m: what is dead of it is no lock string"},
 		};
 
 		for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
@@ -906,6 +925,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, expiring_is_told_once);
 	tcase_add_test(tcase, expiring_that_was_not_told_is_told_after);
 	tcase_add_test(tcase, a_lease_that_ends_meanwhile_is_lost);
+	tcase_add_test(tcase, a_lost_lock_stays_dead_as_long_as_its_key_may_stand);
 	tcase_add_test(tcase, a_claim_of_the_daemons_own_goes_on_being_passed_inside_its_lease);
 	tcase_add_test(tcase, a_lock_of_nobody_stays);
 	suite_add_tcase(suite, tcase);

@@ -293,6 +293,8 @@ START_TEST(a_lock_that_is_not_renewed_is_announced_and_lost)
 		snprintf(pattern, sizeof(pattern), "EVENT LOST a %s expired", lock);
 		expect(c, pattern);
 		ck_assert_int_le(now_ms() - began, 310);
+		say(c, "RELEASE a %s", lock);
+		expect(c, "ERR unlock_fail *");
 		free(lock);
 	}
 END_TEST

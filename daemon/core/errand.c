@@ -84,6 +84,13 @@ static void errand_timer_fired(struct timer *timer)
 		look_is_over(errand);
 		return;
 	}
+	if (errand->kind == ERRAND_DEAD) {
+		struct mutex *mutex = errand->mutex;
+
+		errand_free(errand);
+		mutex_settle_up(mutex);
+		return;
+	}
 	errand_submit(errand);
 	if (errand->patience_us)
 		timer_set(&errand->mutex->table->timers, timer, errand->patience_us);
@@ -182,6 +189,30 @@ static void remove_done(struct errand *errand)
 	}
 	timer_set(&mutex->table->timers, &errand->timer,
 		  now_us + mutex_back_off_us(mutex, &errand->backoff_us));
+}
+
+/* ------------------------------------------------------------------ dead strings */
+
+void errand_note_dead(struct mutex *mutex, const char *string, int64_t until_us)
+{
+	struct errand *errand = errand_new(mutex, ERRAND_DEAD, STORE_RELEASE);
+
+	strcpy(errand->op.value, string);
+	errand->until_us = until_us;
+	timer_set(&mutex->table->timers, &errand->timer, until_us);
+}
+
+bool errand_knows_dead(const struct mutex *mutex, const char *string)
+{
+	const struct errand *errand;
+
+	TAILQ_FOREACH (errand, &mutex->errands, entry) {
+		if ((errand->kind == ERRAND_DEAD ||
+		     (errand->kind == ERRAND_REMOVE && TAILQ_EMPTY(&errand->asks))) &&
+		    lock_string_equal(errand->op.value, string))
+			return true;
+	}
+	return false;
 }
 
 /* ------------------------------------------------------------------ restoring */
@@ -390,6 +421,9 @@ static void errand_op_done(struct store_op *op)
 	if (errand->place == mutex->place)
 		mutex_note_settled(mutex, op, errand->sent_us);
 	switch (errand->kind) {
+	case ERRAND_DEAD:
+		assert(!"it has no command");
+		break;
 	case ERRAND_REMOVE:
 		remove_done(errand);
 		break;

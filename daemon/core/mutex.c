@@ -1283,7 +1283,8 @@ void mutex_release(struct mutex *mutex, struct ask *ask)
 		}
 	} else if (mutex_value_is_own(mutex) || strlen(ask->string) != LOCK_STRING_LEN ||
 		   lock_string_equal(mutex->value, ask->string) ||
-		   lock_string_equal(mutex->next, ask->string)) {
+		   lock_string_equal(mutex->next, ask->string) ||
+		   errand_knows_dead(mutex, ask->string)) {
 		/* Proof to another daemon at most; or dead for its holder already. */
 		ask_answer(ask, OUTCOME_UNLOCK_FAIL);
 	} else if (mutex->n_errands >= settings->max_waiters) {

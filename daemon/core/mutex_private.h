@@ -129,6 +129,7 @@ struct mutex {
 
 enum errand_kind {
 	ERRAND_REMOVE,	/* a string must not stand: asked again until the store has said so */
+	ERRAND_DEAD,	/* its holder was told that it is lost, and it may stand for a while yet */
 	ERRAND_RESTORE, /* a string must stand, in a store that has forgotten it with its process */
 	ERRAND_KEEP,	/* what is held is renewed or compared, see mutex_upkeep.c */
 	ERRAND_LOOK,
@@ -268,6 +269,10 @@ struct errand *errand_remove(struct mutex *mutex, const char *string, int64_t no
 			     int64_t until_us, bool doubtful, uint32_t slot);
 /* The same for what an earlier process of this daemon has left. */
 void errand_remove_inherited(struct mutex *mutex, const struct claim *claim, int64_t not_before_us);
+/* Until then the string is nobody's proof, although the store may still have it. */
+void errand_note_dead(struct mutex *mutex, const char *string, int64_t until_us);
+/* Is it such a string, or one that is removed without anybody waiting for that? */
+bool errand_knows_dead(const struct mutex *mutex, const char *string);
 /* Puts a claim that an earlier process had into a store that kept nothing, for ttl_ms. */
 void errand_restore(struct mutex *mutex, const char *string, int64_t ttl_ms);
 void errand_look(struct mutex *mutex, struct ask *ask);

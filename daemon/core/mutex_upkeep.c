@@ -311,6 +311,8 @@ void mutex_lose(struct mutex *mutex, enum lost_reason reason)
 			mutex_set_state(mutex, MUTEX_LINGERING);
 			return;
 		}
+		if (!mutex_value_is_own(mutex))
+			errand_note_dead(mutex, mutex->value, lease_gone_us(&mutex->lease));
 		/* A key that nobody prolonged expires by itself. */
 		mutex_drop_value(mutex, !mutex_is_being_extended(mutex) && !mutex->prolonged &&
 						!mutex->doubtful);

@@ -282,6 +282,14 @@ static void save_removal(struct save *save, const struct errand *errand)
 	record_end(w);
 }
 
+static void save_dead(struct save *save, const struct errand *errand)
+{
+	record_begin(save->w, "dead");
+	record_put_text(save->w, "value", errand->op.value);
+	record_put_number(save->w, "until_us", errand->until_us);
+	record_end(save->w);
+}
+
 /* Those who wait for an answer that can be asked for anew. */
 static void save_requests(struct save *save, const struct errand *errand)
 {
@@ -371,6 +379,8 @@ void table_save(struct table *table, struct record_writer *w, struct table_namer
 		TAILQ_FOREACH (errand, &mutex->errands, entry) {
 			if (errand->kind == ERRAND_REMOVE)
 				save_removal(&save, errand);
+			else if (errand->kind == ERRAND_DEAD)
+				save_dead(&save, errand);
 			else
 				save_requests(&save, errand);
 		}
@@ -704,6 +714,16 @@ static bool load_removal(struct load *load)
 	return true;
 }
 
+static bool load_dead(struct load *load)
+{
+	char string[LOCK_STRING_SIZE];
+
+	if (!get_string(load, "value", string) || !*string)
+		return refuse(load, "what is dead of it is no lock string");
+	errand_note_dead(load->mutex, string, get(load, "until_us", TIME_MAX));
+	return true;
+}
+
 static bool load_request(struct load *load)
 {
 	struct mutex *mutex = load->mutex;
@@ -821,10 +841,8 @@ static bool load_record(struct load *load)
 		const char *type;
 		bool (*load)(struct load *load);
 	} parts[] = {
-		{"lock", load_lock},
-		{"waiter", load_waiter},
-		{"removal", load_removal},
-		{"request", load_request},
+		{"lock", load_lock}, {"waiter", load_waiter},	{"removal", load_removal},
+		{"dead", load_dead}, {"request", load_request},
 	};
 
 	if (record_is(load->record, "mutex"))
