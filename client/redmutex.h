@@ -445,7 +445,7 @@ REDMUTEX_EXPORT int redmutex_exists(redmutex_t *rm, const char *name, int *exist
  * @rm: any connection to the daemon that granted it
  * @name: the mutex
  * @lock: the lock string
- * @ttl_ms: the new lease from now on, 10 to 315360000000 ms; 0: as long as the first
+ * @ttl_ms: the new lease from now on, 10 to 315360000000 ms; 0: as long as the last one
  * @left_ms: out: what is left of it at the daemon's answer; NULL: not asked for
  *
  * Return: 0, REDMUTEX_EUNLOCK_FAIL or another error. Since: 0.1

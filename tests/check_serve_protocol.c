@@ -130,6 +130,13 @@ START_TEST(extend_sets_the_time_that_is_left)
 		say(d, "EXTEND a %s ttl=60000", lock);
 		ck_assert_int_eq(sscanf(expect(d, "OK ttl=*"), "OK ttl=%lld", &ttl), 1);
 		ck_assert_int_gt(ttl, 50000);
+		say(d, "EXTEND a %s ttl=20000", lock);
+		ck_assert_int_eq(sscanf(expect(d, "OK ttl=*"), "OK ttl=%lld", &ttl), 1);
+		ck_assert_int_le(ttl, 20000 - 202);
+		say(d, "EXTEND a %s", lock); /* as long as the last time */
+		ck_assert_int_eq(sscanf(expect(d, "OK ttl=*"), "OK ttl=%lld", &ttl), 1);
+		ck_assert_int_le(ttl, 20000 - 202);
+		ck_assert_int_gt(ttl, 10000);
 		say(c, "EXTEND a %s", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
 		expect(c, "ERR unlock_fail *");
 		say(c, "EXTEND a short");
