@@ -72,6 +72,12 @@ START_TEST(info_tells_of_a_lock_elsewhere_what_was_announced)
 		say(c, "INFO a");
 		expect(c, "OK locked=true holder=elsewhere waiters=0 host=far pid=7 user=al%20ice "
 			  "ttl=*");
+		/* Anybody could write there: of each, the first that makes sense. */
+		redis_server_ask(&redis, "SET {a}:holder %s",
+				 "d31186cd71477f85e425102c2cf4f03af15699cc "
+				 "pid=x pid=+1 host=far host=near pid=7 pid=8 host=there");
+		say(c, "INFO a");
+		expect(c, "OK locked=true holder=elsewhere waiters=0 host=far pid=7 ttl=*");
 		redis_server_ask(&redis, "DEL a {a}:holder");
 		free(acquire(c, "a note=why%%20not"));
 		ck_assert_ptr_nonnull(

@@ -63,11 +63,17 @@ void look_write_here(struct server *server, struct reply_writer *w, const struct
 	write_owner(w, lock->owner);
 }
 
-/* What another daemon announced: the options that we know. It comes from outside: anything goes. */
+/*
+ * What another daemon announced: the options that we know, each once. It comes from outside:
+ * anything goes.
+ */
 static void write_announced(struct reply_writer *w, const char *text)
 {
 	struct span line = {text, strlen(text)}, word;
+	unsigned wanted =
+		1u << OPTION_HOST | 1u << OPTION_PID | 1u << OPTION_USER | 1u << OPTION_NOTE;
 	char value[PROTO_NOTE_MAX + 1];
+	int64_t pid;
 
 	while ((word = word_next(&line)).len > 0) {
 		const char *equals = memchr(word.at, '=', word.len);
@@ -79,10 +85,12 @@ static void write_announced(struct reply_writer *w, const char *text)
 		key = (struct span){word.at, (size_t)(equals - word.at)};
 		encoded = (struct span){equals + 1, word.len - key.len - 1};
 		option = option_find(key);
-		if ((option == OPTION_HOST || option == OPTION_PID || option == OPTION_USER ||
-		     option == OPTION_NOTE) &&
-		    percent_decode(encoded, value, sizeof(value)) > 0)
-			reply_option(w, (enum option)option, value);
+		if (option < 0 || !(wanted & 1u << option) ||
+		    percent_decode(encoded, value, sizeof(value)) <= 0 ||
+		    (option == OPTION_PID && !number_parse(encoded, 1, INT32_MAX, &pid)))
+			continue;
+		reply_option(w, (enum option)option, value);
+		wanted &= ~(1u << option);
 	}
 }
 
