@@ -569,6 +569,36 @@ START_TEST(a_hand_over_under_way_is_settled_with_the_same_strings)
 	}
 END_TEST
 
+START_TEST(a_hand_over_that_is_long_over_is_given_up_and_its_release_answered)
+	{
+		struct record_writer w;
+		char why[160];
+
+		begin();
+		grant(0);
+		world_acquire(r(1), c(1), 500000);
+		world_release(r(2), r(0)->string);
+		world_expect(STORE_REPLACE);
+		save(&w);
+		end_process();
+		now->requests[1].done = now->requests[2].done = false;
+		world_now_us += INT64_C(80000000); /* the machine slept */
+		table = world_table("key");
+		ck_assert(load_text(w.data, w.len, why, sizeof(why)));
+		record_writer_deinit(&w);
+		world_pass_ms(0);
+		expect_done(2, OUTCOME_UNAVAILABLE);
+		while (!r(1)->done) {
+			if (world_first()->verb == STORE_ACQUIRE)
+				world_answer_ok(STORE_ACQUIRE, 9);
+			else
+				world_reply(STORE_RELEASE, STORE_GONE);
+		}
+		expect_done(1, OUTCOME_OK);
+		end();
+	}
+END_TEST
+
 START_TEST(a_release_under_way_is_sent_again_and_may_have_happened)
 	{
 		begin();
@@ -943,6 +973,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, a_string_that_may_come_late_is_removed_again_and_again);
 	tcase_add_test(tcase, an_acquire_that_never_left_is_not_in_doubt);
 	tcase_add_test(tcase, a_hand_over_under_way_is_settled_with_the_same_strings);
+	tcase_add_test(tcase, a_hand_over_that_is_long_over_is_given_up_and_its_release_answered);
 	tcase_add_test(tcase, a_release_under_way_is_sent_again_and_may_have_happened);
 	tcase_add_test(tcase, a_release_that_nobody_hears_of_goes_on);
 	tcase_add_test(tcase, a_release_of_another_daemons_lock_is_sent_again);

@@ -994,6 +994,7 @@ static void op_retry(struct mutex *mutex)
 	} else if (mutex->state == MUTEX_SETTLING &&
 		   mutex_now_us(mutex) >= lease_gone_us(&mutex->lease) + DOUBT_US) {
 		/* Neither string can still be alive as ours; what may come late is removed. */
+		answer_release(mutex, OUTCOME_UNAVAILABLE);
 		errand_remove(mutex, mutex->next, 0, CLOCK_NEVER, true, mutex->next_slot);
 		mutex->next_slot = 0;
 		mutex->next[0] = '\0';

@@ -515,7 +515,7 @@ static bool load_main_command(struct load *load)
 	mutex->retry_us = get(load, "retry_us", TIME_MAX);
 	if (record_has(load->record, "release_ask")) {
 		ask = get_ask(load, "release_ask");
-		if (!ask)
+		if (!ask || verb == STORE_ACQUIRE)
 			return refuse(load, "who releases it is not known");
 		open_ask(load, ask, ASK_RELEASE, 0);
 		mutex->release_ask = ask;
