@@ -337,19 +337,24 @@ START_TEST(waiters_beyond_the_limit_are_refused)
 	}
 END_TEST
 
-/* ------------------------------------------------------------------ releases taken back */
+/* ------------------------------------------------------------------ asking again at once */
 
-START_TEST(who_asks_in_the_turn_of_the_release_has_it_passed_on)
+static void release_and_ask_again(void)
+{
+	rd = (struct request){.ask = {.again = true}};
+	strcpy(rd.ask.string, ra.string);
+	world_ask(&rd, mutex_release);
+}
+
+START_TEST(who_asks_again_behind_its_release_has_it_passed_on)
 	{
 		unsigned n;
 
-		world_recalls = true;
 		world_begin();
 		hold(&ra, &a);
 		n = world_n_commands;
-		world_release(&rd, ra.string);
+		release_and_ask_again();
 		world_acquire(&rb, &b, 0);
-		ck_assert_uint_eq(world_n_open(), 1);
 		ck_assert_str_eq(world_expect(STORE_REPLACE)->value, ra.string);
 		ck_assert(!rd.done && !rb.done);
 		world_answer_ok(STORE_REPLACE, 2);
@@ -361,44 +366,61 @@ START_TEST(who_asks_in_the_turn_of_the_release_has_it_passed_on)
 	}
 END_TEST
 
-START_TEST(a_release_on_its_way_is_not_taken_back)
+START_TEST(who_asks_again_when_its_release_is_answered_finds_it_there)
 	{
-		world_recalls = true;
+		unsigned n;
+
 		world_begin();
 		hold(&ra, &a);
-		world_release(&rd, ra.string);
-		world_expect(STORE_RELEASE);
+		n = world_n_commands;
+		release_and_ask_again();
+		world_answer_ok(STORE_REPLACE, 7);
+		OUTCOME(rd, OUTCOME_OK);
 		world_acquire(&rb, &b, 0);
+		OUTCOME(rb, OUTCOME_OK);
+		ck_assert_int_eq(rb.fence, 7 * 1024);
+		ck_assert_uint_eq(world_n_commands - n, 1);
+		world_release(&rd, rb.string);
 		world_reply(STORE_RELEASE, STORE_OK);
 		OUTCOME(rd, OUTCOME_OK);
-		world_answer_ok(STORE_ACQUIRE, 2);
+		world_end();
+	}
+END_TEST
+
+START_TEST(the_lease_that_is_asked_for_again_is_that_of_the_pass)
+	{
+		world_begin();
+		hold(&ra, &a);
+		rd = (struct request){.ask = {.again = true, .ttl_ms = 777}};
+		strcpy(rd.ask.string, ra.string);
+		world_ask(&rd, mutex_release);
+		ck_assert_int_eq(world_expect(STORE_REPLACE)->ttl_ms, 777);
+		world_acquire_ttl(&rb, &b, 0, 777, false);
+		world_answer_ok(STORE_REPLACE, 7);
 		OUTCOME(rb, OUTCOME_OK);
 		world_end();
 	}
 END_TEST
 
-START_TEST(a_release_of_an_earlier_turn_is_not_taken_back)
+START_TEST(a_pass_to_who_does_not_come_is_a_release)
 	{
-		world_recalls = true;
 		world_begin();
 		hold(&ra, &a);
-		world_release(&rd, ra.string);
-		/* It can't be written; its answer must not be later for who comes. */
+		release_and_ask_again();
+		world_answer_ok(STORE_REPLACE, 7);
+		OUTCOME(rd, OUTCOME_OK);
 		world_pass_ms(1);
-		world_acquire(&rb, &b, CLOCK_NEVER);
 		world_reply(STORE_RELEASE, STORE_OK);
-		world_answer_ok(STORE_ACQUIRE, 2);
-		OUTCOME(rb, OUTCOME_OK);
+		ck_assert_int_eq(mutex_state(world_mutex()), MUTEX_FREE);
 		world_end();
 	}
 END_TEST
 
-START_TEST(a_pass_instead_of_a_release_that_fails_is_answered_as_one)
+START_TEST(a_pass_to_who_asks_again_that_fails_is_answered_as_a_release)
 	{
-		world_recalls = true;
 		world_begin();
 		hold(&ra, &a);
-		world_release(&rd, ra.string);
+		release_and_ask_again();
 		world_acquire(&rb, &b, 0);
 		world_reply(STORE_REPLACE, STORE_GONE);
 		OUTCOME(rd, OUTCOME_UNLOCK_FAIL);
@@ -408,16 +430,15 @@ START_TEST(a_pass_instead_of_a_release_that_fails_is_answered_as_one)
 	}
 END_TEST
 
-START_TEST(passes_instead_of_releases_leave_others_their_turn)
+START_TEST(who_asks_again_at_once_leaves_others_their_turn)
 	{
 		unsigned passes = 0;
 
-		world_recalls = true;
 		world_settings.handoff_limit = 3;
 		world_begin();
 		hold(&ra, &a);
 		for (;;) {
-			world_release(&rd, ra.string);
+			release_and_ask_again();
 			world_acquire(&rb, &b, CLOCK_NEVER);
 			if (world_first()->verb == STORE_RELEASE)
 				break;
@@ -434,18 +455,17 @@ START_TEST(passes_instead_of_releases_leave_others_their_turn)
 	}
 END_TEST
 
-START_TEST(a_local_pass_instead_of_a_release_costs_no_command)
+START_TEST(a_local_pass_to_who_asks_again_costs_no_command)
 	{
 		unsigned n;
 
-		world_recalls = true;
 		world_settings.handoff = HANDOFF_LOCAL;
 		world_begin();
 		hold(&ra, &a);
 		n = world_n_commands;
-		world_release(&rd, ra.string);
-		world_acquire(&rb, &b, 0);
+		release_and_ask_again();
 		OUTCOME(rd, OUTCOME_OK);
+		world_acquire(&rb, &b, 0);
 		OUTCOME(rb, OUTCOME_OK);
 		ck_assert_int_gt(rb.fence, ra.fence);
 		ck_assert_uint_eq(world_n_commands, n);
@@ -1428,12 +1448,13 @@ static Suite *mutex_suite(void)
 	tcase_add_test(tc, a_holder_that_goes_frees_its_locks_at_once);
 	tcase_add_test(tc, the_wait_of_a_waiter_ends_in_time);
 	tcase_add_test(tc, waiters_beyond_the_limit_are_refused);
-	tcase_add_test(tc, who_asks_in_the_turn_of_the_release_has_it_passed_on);
-	tcase_add_test(tc, a_release_on_its_way_is_not_taken_back);
-	tcase_add_test(tc, a_release_of_an_earlier_turn_is_not_taken_back);
-	tcase_add_test(tc, a_pass_instead_of_a_release_that_fails_is_answered_as_one);
-	tcase_add_test(tc, passes_instead_of_releases_leave_others_their_turn);
-	tcase_add_test(tc, a_local_pass_instead_of_a_release_costs_no_command);
+	tcase_add_test(tc, who_asks_again_behind_its_release_has_it_passed_on);
+	tcase_add_test(tc, who_asks_again_when_its_release_is_answered_finds_it_there);
+	tcase_add_test(tc, the_lease_that_is_asked_for_again_is_that_of_the_pass);
+	tcase_add_test(tc, a_pass_to_who_does_not_come_is_a_release);
+	tcase_add_test(tc, a_pass_to_who_asks_again_that_fails_is_answered_as_a_release);
+	tcase_add_test(tc, who_asks_again_at_once_leaves_others_their_turn);
+	tcase_add_test(tc, a_local_pass_to_who_asks_again_costs_no_command);
 	CASE("other hosts");
 	tcase_add_test(tc, a_waiter_subscribes_looks_again_and_then_once_a_second);
 	tcase_add_test(tc, a_waiter_looks_when_the_foreign_lock_is_due_to_expire);

@@ -85,6 +85,60 @@ START_TEST(info_tells_of_a_lock_elsewhere_what_was_announced)
 	}
 END_TEST
 
+/* Calls of scripts so far. */
+static int n_scripts(void)
+{
+	const char *at = strstr(redis_server_ask(&redis, "INFO commandstats"), "evalsha:calls=");
+
+	return at ? atoi(strchr(at, '=') + 1) : 0;
+}
+
+static void release_and_say(const char *lock, const char *next)
+{
+	char lines[300];
+
+	snprintf(lines, sizeof(lines), "RELEASE b %s\n%s\n", lock, next);
+	say_bytes(c, lines, strlen(lines));
+}
+
+START_TEST(a_release_with_the_next_acquire_behind_it_is_one_command)
+	{
+		char *lock = acquire(c, "b");
+		int before = n_scripts();
+
+		release_and_say(lock, "ACQUIRE b ttl=5000");
+		expect(c, "OK");
+		expect(c, "OK * ttl=4* fence=*");
+		ck_assert_int_eq(n_scripts() - before, 1);
+		ck_assert_str_ne(redis_server_ask(&redis, "GET b"), lock);
+		ck_assert_int_eq(memcmp(c->line + 3, redis_server_ask(&redis, "GET b"), 44), 0);
+		say(c, "RELEASE b %s", lock);
+		expect(c, "ERR unlock_fail *");
+		free(lock);
+	}
+END_TEST
+
+START_TEST(a_release_whose_acquire_comes_to_nothing_leaves_no_key)
+	{
+		static const char *const next[] = {"ACQUIRE b owner=pid:999999999", "ACQUIRE a",
+						   "ACQUIRE b wait=1x", "ACQUIRE", ""};
+
+		for (size_t i = 0; i < sizeof(next) / sizeof(next[0]); i++) {
+			char *lock = acquire(d, "b");
+
+			release_and_say(lock, next[i]);
+			expect(c, "OK");
+			say(d, "ACQUIRE b wait=%d", HARNESS_WAIT_MS);
+			say(d, "RELEASE b %.44s", expect(d, "OK *") + 3);
+			expect(d, "OK");
+			ck_assert_str_eq(redis_server_ask(&redis, "GET b"), "(nil)");
+			if (*next[i])
+				hear(c);
+			free(lock);
+		}
+	}
+END_TEST
+
 START_TEST(break_removes_what_others_put_there)
 	{
 		redis_server_ask(&redis, "SET b somebody");
@@ -324,6 +378,8 @@ static Suite *store_suite(void)
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, the_store_has_the_lock_string_as_long_as_it_is_held);
 	tcase_add_test(tcase, info_tells_of_a_lock_elsewhere_what_was_announced);
+	tcase_add_test(tcase, a_release_with_the_next_acquire_behind_it_is_one_command);
+	tcase_add_test(tcase, a_release_whose_acquire_comes_to_nothing_leaves_no_key);
 	tcase_add_test(tcase, break_removes_what_others_put_there);
 	tcase_add_test(tcase, a_value_of_somebody_else_is_told_as_replaced);
 	tcase_add_test(tcase, a_store_that_does_not_answer_is_unavailable_in_time);

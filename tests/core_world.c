@@ -28,7 +28,6 @@ static const struct mutex_settings default_settings = {
 };
 struct mutex_settings world_settings;
 struct journal *world_journal;
-bool world_recalls;
 
 static int64_t now_us(struct clock *clock)
 {
@@ -68,16 +67,6 @@ static void submit(struct store *store, struct store_op *op)
 	TAILQ_INSERT_TAIL(&open_ops, op, entry);
 }
 
-static bool recall(struct store *store, struct store_op *op)
-{
-	(void)store;
-	if (!world_recalls || op->written)
-		return false;
-	world_n_commands--;
-	TAILQ_REMOVE(&open_ops, op, entry);
-	return true;
-}
-
 static void watch(struct store *store, struct store_watch *w)
 {
 	(void)store;
@@ -106,7 +95,6 @@ static void free_store(struct store *store)
 
 static const struct store_class class = {
 	.submit = submit,
-	.recall = recall,
 	.watch = watch,
 	.unwatch = unwatch,
 	.flush = flush,
@@ -175,7 +163,6 @@ void world_begin(void)
 
 void world_end(void)
 {
-	world_recalls = false;
 	ck_assert_ptr_null(TAILQ_FIRST(&open_ops));
 	table_abandon(table);
 	table_deliver(table);

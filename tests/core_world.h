@@ -30,8 +30,6 @@ extern int64_t world_now_us;
 extern struct mutex_settings world_settings;
 /* What the table of the next world_begin() notes claims in; or NULL. */
 extern struct journal *world_journal;
-/* Does the store give back what is not written, until world_end()? */
-extern bool world_recalls;
 
 void world_begin(void);
 /* Asserts that nothing is left: answers what is open, drops nobody. */

@@ -35,6 +35,8 @@
 /* When contenders got into each other's way: how often, and how far apart, to try at once. */
 #define CONTESTED_TRIES 5
 #define CONTESTED_US (40 * MS_US)
+/* Who is about to ask does so in the same turn of the loop; turns are shorter. */
+#define AWAIT_US MS_US
 #define BACK_OFF_MIN_US (20 * MS_US)
 #define BACK_OFF_MAX_US SECOND_US
 /* How many are kept of those that ended, for members that come and go with every lock. */
@@ -620,7 +622,7 @@ static void start_replace(struct mutex *mutex)
 	assert(*mutex->value && !mutex->lock);
 	lock_string_make(mutex->table->env.entropy, mutex->next);
 	mutex->next_slot = journal_claim(mutex, mutex->next);
-	mutex->settling = false;
+	mutex->settling = mutex->awaited = false;
 	op_make_out(mutex, STORE_REPLACE);
 	strcpy(mutex->op.value, mutex->value);
 	strcpy(mutex->op.next, mutex->next);
@@ -826,6 +828,23 @@ static void drop_next_value(struct mutex *mutex)
 	mutex->next[0] = '\0';
 }
 
+/* Nobody holds it now; the next local client gets it, if it comes in time. */
+static void linger(struct mutex *mutex, int64_t us)
+{
+	mutex->blocked_us = 0;
+	mutex->linger_us = mutex_now_us(mutex) + us;
+	mutex_set_state(mutex, MUTEX_LINGERING);
+}
+
+/* What was to be passed on has nobody to go to. */
+static void keep_or_release(struct mutex *mutex)
+{
+	if (mutex->awaited)
+		linger(mutex, AWAIT_US);
+	else
+		mutex_start_release(mutex, NULL);
+}
+
 static void replace_done(struct mutex *mutex)
 {
 	struct store_op *op = &mutex->op;
@@ -852,8 +871,10 @@ static void replace_done(struct mutex *mutex)
 		if (op->contenders > 0 && mutex->section->settings.linger_ms == 0)
 			mutex_note_contender(mutex);
 		answer_release(mutex, OUTCOME_OK);
-		if (lease_left_us(&mutex->lease, mutex_now_us(mutex)) == 0 || !grant_next(mutex))
+		if (lease_left_us(&mutex->lease, mutex_now_us(mutex)) == 0)
 			mutex_start_release(mutex, NULL);
+		else if (!grant_next(mutex))
+			keep_or_release(mutex);
 		return;
 	case STORE_HELD:
 	case STORE_GONE:
@@ -1111,6 +1132,24 @@ static bool claim_is_fresh(const struct mutex *mutex)
 	return lease_left_us(&mutex->lease, mutex_now_us(mutex)) > mutex->lease.ttl_us / 3;
 }
 
+/*
+ * Who lets go of it is about to ask for it again: as if he had asked before, which saves a command,
+ * and an answer to wait for.
+ */
+static void pass_on_to_come(struct mutex *mutex, struct ask *ask)
+{
+	mutex->table->stats.passes++;
+	if (mutex_value_is_own(mutex)) {
+		ask_answer(ask, OUTCOME_OK);
+		linger(mutex, AWAIT_US);
+		return;
+	}
+	mutex->ttl_ms = ask_ttl_ms(mutex, ask);
+	mutex->release_ask = ask;
+	start_replace(mutex);
+	mutex->awaited = true;
+}
+
 void mutex_pass_on(struct mutex *mutex, struct ask *ask)
 {
 	const struct mutex_settings *settings = &mutex->section->settings;
@@ -1148,30 +1187,14 @@ void mutex_pass_on(struct mutex *mutex, struct ask *ask)
 	    is_uncontended(mutex)) {
 		if (ask)
 			ask_answer(ask, OUTCOME_OK);
-		mutex->blocked_us = 0;
-		mutex->linger_us = mutex_now_us(mutex) + settings->linger_ms * MS_US;
-		mutex_set_state(mutex, MUTEX_LINGERING);
+		linger(mutex, settings->linger_ms * MS_US);
+		return;
+	}
+	if (ask && ask->again && !settings->announce) {
+		pass_on_to_come(mutex, ask);
 		return;
 	}
 	mutex_start_release(mutex, ask);
-}
-
-/*
- * Somebody comes while the release of what stands is still here: as if it had come before, which
- * saves a command, and whoever releases a lock and asks for it again an answer to wait for.
- */
-static void pass_on_after_all(struct mutex *mutex)
-{
-	struct ask *ask = mutex->release_ask;
-
-	if (!mutex->op_busy || mutex->op.verb != STORE_RELEASE || mutex->release_repeated ||
-	    mutex->stay_out || mutex->n_waiters > 1 || mutex->sent_us < mutex->table->turned_us ||
-	    lease_left_us(&mutex->lease, mutex_now_us(mutex)) == 0 ||
-	    !store_recall(mutex->place->store, &mutex->op))
-		return;
-	mutex->op_busy = false;
-	mutex->release_ask = NULL;
-	mutex_pass_on(mutex, ask);
 }
 
 void mutex_let_go(struct mutex *mutex, struct ask *ask)
@@ -1193,7 +1216,8 @@ static void use_lingering(struct mutex *mutex)
 	}
 	if (claim_is_fresh(mutex) && mutex->passes_in_lease < FENCE_STEP - 1 &&
 	    !limit_is_reached(mutex)) {
-		mutex->passes_in_lease++;
+		if (mutex_value_is_own(mutex))
+			mutex->passes_in_lease++;
 		grant_next(mutex);
 	} else {
 		mutex_pass_on(mutex, NULL);
@@ -1258,8 +1282,6 @@ void mutex_acquire(struct mutex *mutex, struct ask *ask)
 		enqueue(mutex, ask);
 		if (mutex->state == MUTEX_FREE)
 			mutex_next(mutex);
-		else if (mutex->state == MUTEX_RELEASING)
-			pass_on_after_all(mutex);
 		else if (mutex->state == MUTEX_LINGERING)
 			use_lingering(mutex);
 		else if (mutex->state == MUTEX_ELSEWHERE && is_try(ask) && !mutex->patience_us)

@@ -97,11 +97,16 @@ struct ask {
 	struct holder *acquirer;       /* ACQUIRE: who is told of its loss */
 	struct asker asker;	       /* ACQUIRE */
 	int64_t wait_us;	       /* ACQUIRE: how long to queue; 0: try once; CLOCK_NEVER */
-	int64_t ttl_ms;		       /* ACQUIRE, EXTEND; 0: the mutex's own */
+	int64_t ttl_ms;		       /* ACQUIRE, EXTEND, see `again`; 0: the mutex's own */
 	bool renew;		       /* ACQUIRE; ignored when the owner is nobody */
 	const char *note;	       /* ACQUIRE; NULL: none */
 	const char *announce;	       /* ACQUIRE: for other hosts; NULL: nothing */
 	char string[LOCK_STRING_SIZE]; /* RELEASE, EXTEND */
+	/*
+	 * RELEASE: an ACQUIRE of the same mutex is at hand, which comes in the same turn as this
+	 * or as its answer; with ttl_ms, as there.
+	 */
+	bool again;
 
 	/* The answer. */
 	enum outcome outcome;

@@ -90,7 +90,7 @@ struct mutex {
 	int64_t retry_us, backoff_us; /* retry_us: when to send it again; CLOCK_NEVER */
 	uint32_t round, answered_round; /* of attempts: see ask->round */
 	uint32_t told_round; /* the last one of which the store said whether it is locked */
-	bool again;			/* something happened meanwhile: try once more at once */
+	bool again;	     /* something happened meanwhile: try once more at once */
 
 	/* Upkeep of what is held. */
 	struct errand *upkeep; /* that is waited for, about value; or NULL */
@@ -107,6 +107,7 @@ struct mutex {
 	int64_t unwatch_us;	/* when a watch nobody needs is given up */
 	int64_t contender_us;	/* until then another daemon is believed to wait */
 	unsigned passes_in_row; /* local grants since another daemon had its chance */
+	bool awaited;		/* who releases it is about to ask for it again */
 	bool stay_out;		/* after this release, it is another's turn */
 	int64_t stay_out_us;	/* until then */
 	int64_t stayed_out_us;	/* until then it did, the last time */

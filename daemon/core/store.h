@@ -213,11 +213,6 @@ struct store_stats {
 
 struct store_class {
 	void (*submit)(struct store *store, struct store_op *op);
-	/*
-	 * Takes an op back that was submitted in this turn of the loop: it is the asker's again,
-	 * and not answered. Return: false when it is too late for that. NULL: it always is.
-	 */
-	bool (*recall)(struct store *store, struct store_op *op);
 	void (*watch)(struct store *store, struct store_watch *watch);
 	void (*unwatch)(struct store *store, struct store_watch *watch);
 	/*
@@ -251,11 +246,6 @@ static inline void store_submit(struct store *store, struct store_op *op)
 	op->cut_ms = 0;
 	op->broken = NULL;
 	store->class->submit(store, op);
-}
-
-static inline bool store_recall(struct store *store, struct store_op *op)
-{
-	return store->class->recall && store->class->recall(store, op);
 }
 
 static inline void store_watch(struct store *store, struct store_watch *watch)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/table.h"
+#include "proto/line.h"
 #include "serve/list.h"
 #include "serve/look.h"
 #include "serve/owner.h"
@@ -206,12 +207,31 @@ static bool take_lock_string(struct call *call, const struct request *request)
 	return true;
 }
 
+/* Is the line behind it an ACQUIRE of the same mutex? Then with this ttl, or 0. */
+static bool is_acquired_again(const struct session *session, const struct request *request,
+			      int64_t *ttl_ms)
+{
+	struct span unread = session->server->unread, line;
+	struct request next;
+	char why[256];
+
+	if (line_next(&unread, PROTO_LINE_MAX, &line) != LINE_READY ||
+	    request_parse(line, &next, why, sizeof(why)) != PROTO_OK || next.verb != VERB_ACQUIRE ||
+	    next.name.len != request->name.len ||
+	    memcmp(next.name.at, request->name.at, next.name.len) != 0)
+		return false;
+	*ttl_ms = next.ttl_ms;
+	return true;
+}
+
 static void command_release(struct session *session, const struct request *request)
 {
 	struct call *call = command_mutex_call(session, request);
 
-	if (call && take_lock_string(call, request))
-		mutex_release(call->mutex, &call->ask);
+	if (!call || !take_lock_string(call, request))
+		return;
+	call->ask.again = is_acquired_again(session, request, &call->ask.ttl_ms);
+	mutex_release(call->mutex, &call->ask);
 }
 
 static void command_exists(struct session *session, const struct request *request)

@@ -101,6 +101,7 @@ struct server {
 	struct buffer_pool buffers;
 	char input[SERVER_INPUT_SIZE]; /* what is just being read */
 	char line[PROTO_REPLY_MAX];    /* what is just being written */
+	struct span unread;	       /* what is behind the line that is being carried out */
 
 	struct event timer_event;
 	int timer_fd;

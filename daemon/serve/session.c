@@ -567,6 +567,7 @@ static bool session_lines(struct session *session, struct span *bytes)
 			bytes->len = 0;
 			return true;
 		}
+		session->server->unread = *bytes;
 		if (session_had_share(session, &session->lines, SESSION_LINES_PER_TURN) ||
 		    (line.len > 0 && !session_line(session, line))) {
 			*bytes = before;

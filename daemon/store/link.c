@@ -552,15 +552,6 @@ void link_submit(struct link *link, struct store_op *op)
 	link_arm_for(link, op, link_now_us(link));
 }
 
-bool link_recall(struct link *link, struct store_op *op)
-{
-	/* What is not written waits, or is to be written again; that is none of this turn's. */
-	if (op->written || !TAILQ_EMPTY(&link->again))
-		return false;
-	TAILQ_REMOVE(&link->waiting, op, entry);
-	return true;
-}
-
 bool link_is_quiet(const struct link *link)
 {
 	return link_nothing_in_flight(link) && TAILQ_EMPTY(&link->waiting) &&

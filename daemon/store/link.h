@@ -142,8 +142,6 @@ void link_deinit(struct link *link);
 void link_prepare(const struct link *link, struct store_op *op, unsigned hash);
 /* Takes over an op that was prepared, by this link or another of its setup. */
 void link_submit(struct link *link, struct store_op *op);
-/* Gives an op back that was submitted in this turn of the loop. Return: false when it can't. */
-bool link_recall(struct link *link, struct store_op *op);
 /* Answers an op that was prepared, and not submitted, because it is too late. */
 void link_refuse(struct link *link, struct store_op *op, const char *why);
 /* Is there nothing under way, so that what is submitted would be written at once? */

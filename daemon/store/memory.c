@@ -200,12 +200,6 @@ static void memory_submit(struct store *store, struct store_op *op)
 	TAILQ_INSERT_TAIL(&memory_of(store)->submitted, op, entry);
 }
 
-static bool memory_recall(struct store *store, struct store_op *op)
-{
-	TAILQ_REMOVE(&memory_of(store)->submitted, op, entry);
-	return true;
-}
-
 static void memory_watch(struct store *store, struct store_watch *watch)
 {
 	watch->is_ready = false;
@@ -320,7 +314,6 @@ static void memory_load(struct store *store, const struct record *record)
 
 static const struct store_class memory_class = {
 	.submit = memory_submit,
-	.recall = memory_recall,
 	.watch = memory_watch,
 	.unwatch = memory_unwatch,
 	.flush = memory_flush,

@@ -168,13 +168,6 @@ void pool_submit(struct pool *pool, struct store_op *op)
 	pool_take(pool, link, op);
 }
 
-bool pool_recall(struct pool *pool, struct store_op *op)
-{
-	/* Those that wait for a quiet connection may have been given to any. */
-	return pool->setup->wait_replicas == 0 &&
-	       link_recall(&pool->links[pool_hash(op->key->key) % pool->n_links], op);
-}
-
 void pool_submit_again(struct pool *pool, struct store_op *op, enum link_how how)
 {
 	unsigned hash = pool_hash(op->key->key);

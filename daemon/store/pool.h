@@ -24,8 +24,6 @@ void pool_init(struct pool *pool, const struct link_setup *setup, unsigned n_lin
 void pool_deinit(struct pool *pool);
 
 void pool_submit(struct pool *pool, struct store_op *op);
-/* Gives an op back that was submitted in this turn of the loop. Return: false when it can't. */
-bool pool_recall(struct pool *pool, struct store_op *op);
 /* See link_prepare_again(). */
 void pool_submit_again(struct pool *pool, struct store_op *op, enum link_how how);
 /* See link_settled(). */

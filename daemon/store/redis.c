@@ -234,11 +234,6 @@ static void redis_submit(struct store *store, struct store_op *op)
 	pool_submit(&redis_of(store)->pool, op);
 }
 
-static bool redis_recall(struct store *store, struct store_op *op)
-{
-	return pool_recall(&redis_of(store)->pool, op);
-}
-
 static void redis_watch(struct store *store, struct store_watch *watch)
 {
 	watcher_watch(&redis_of(store)->watcher, watch);
@@ -273,7 +268,6 @@ static void redis_free(struct store *store)
 
 static const struct store_class redis_class = {
 	.submit = redis_submit,
-	.recall = redis_recall,
 	.watch = redis_watch,
 	.unwatch = redis_unwatch,
 	.flush = redis_flush,

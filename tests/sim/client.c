@@ -363,6 +363,8 @@ static void answered(struct ask *base)
 		} else if (hold->kind == HOLDER_CONNECTION) {
 			oracle_end(hold);
 		}
+	} else if (ask->comes_back && client->session_open && client->phase == CLIENT_IDLE) {
+		acquire(client, ask->mutex);
 	} else if (ask->main && client->session_open) {
 		act_in(client, some(world, world->traits.think_us));
 	}
@@ -416,6 +418,19 @@ static void act_asking(struct client *client)
 	}
 }
 
+/* @when: it asks again: at once, when the answer has come, or, although it said so, never */
+static void release_and_come_back(struct client *client, int mutex, const char *string, int when)
+{
+	struct sim_ask *ask = make_ask(client, mutex);
+
+	memcpy(ask->ask.string, string, LOCK_STRING_SIZE);
+	ask->ask.again = true;
+	ask->comes_back = when == 1;
+	hand_over(ask, ASK_RELEASE);
+	if (when == 0 && client->phase == CLIENT_IDLE)
+		acquire(client, mutex);
+}
+
 static void act_holding(struct client *client)
 {
 	struct world *world = world_of(client);
@@ -427,11 +442,16 @@ static void act_holding(struct client *client)
 		int mutex = hold->mutex;
 
 		memcpy(string, hold->string, sizeof(string));
+		if (lot >= 4 && lot < 20) {
+			release_and_come_back(client, mutex, string,
+					      lot < 12	 ? 0
+					      : lot < 18 ? 1
+							 : 2);
+			return;
+		}
 		with_string(client, ASK_RELEASE, mutex, string);
 		if (lot < 4)
 			with_string(client, ASK_RELEASE, mutex, string);
-		else if (lot < 16 && client->phase == CLIENT_IDLE)
-			acquire(client, mutex); /* both are known before anything is written */
 	} else if (lot < 75) {
 		struct sim_ask *ask = make_ask(client, hold->mutex);
 

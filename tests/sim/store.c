@@ -777,21 +777,6 @@ static void sim_submit(struct store *base, struct store_op *op)
 	oracle_submitted(store->daemon, op, cmd->key);
 }
 
-static bool sim_recall(struct store *base, struct store_op *op)
-{
-	struct sim_store *store = container_of(base, struct sim_store, base);
-	struct cmd *cmd = op->private;
-
-	if (op->written)
-		return false;
-	TRACE(store->world, "d%d: recalls %s k%d %t", store->daemon->index,
-	      (intptr_t)verb_words[cmd->verb], cmd->key, trace_tag(cmd->value));
-	TAILQ_REMOVE(&store->open, op, entry);
-	TAILQ_REMOVE(&store->unwritten[cmd->key % N_CONNS], cmd, entry);
-	cmd_free(cmd);
-	return true;
-}
-
 static bool sim_flush(struct store *base)
 {
 	struct sim_store *store = container_of(base, struct sim_store, base);
@@ -1095,7 +1080,6 @@ static void sim_free(struct store *base)
 
 static const struct store_class sim_class = {
 	.submit = sim_submit,
-	.recall = sim_recall,
 	.watch = sim_watch,
 	.unwatch = sim_unwatch,
 	.flush = sim_flush,

@@ -174,6 +174,7 @@ struct sim_server {
 /* ------------------------------------------------------------------ daemons and clients */
 struct sim_ask {
 	struct ask ask;
+	bool comes_back; /* acquires when its release is answered */
 	struct daemon *daemon;
 	struct client *client; /* NULL: it is gone and this is only waited for */
 	struct client *owner;
