@@ -831,7 +831,8 @@ static void decide_taken(struct round *round)
 		for (unsigned i = 0; i < round->quorum->n; i++)
 			n_old += round->parts[i].fence > 0 && !round->parts[i].fence_is_new;
 		/* Members without a counter don't count while others may still answer. */
-		if (n_old > 0 && n_old < need && n_open(round) > 0 && !round->hurried)
+		if (n_old > 0 && n_old < need && n_open(round) > 0 && !round->hurried &&
+		    !CORE_FAULT(quorum_counters_unawaited))
 			return;
 		for (unsigned i = 0; i < round->quorum->n; i++)
 			round->fence = max64(round->fence, round->parts[i].fence);

@@ -13,6 +13,8 @@
 
 #define MS INT64_C(1000)
 #define SECOND (1000 * MS)
+/* A fence as clients see it is the counter times this, and passes inside a lease. */
+#define FENCE_STEP 1024
 
 static int majority(const struct world *world)
 {
@@ -92,13 +94,15 @@ void nodes_removed(struct sim_server *server, int index, enum remove_cause cause
 
 void nodes_lost_counter(struct sim_server *server, int index)
 {
+	server->lost_us = server->world->now_us;
 	server->keys[index].no_counter = true;
 }
 
 /* Did it never have a counter, or lost it, and does not know the last fence since? */
 static bool is_blank(struct world *world, const struct sim_key *here, int index)
 {
-	return here->no_counter && here->fence < world->server.keys[index].fence_high;
+	/* What the grant that is looked at has written may be just the last fence again. */
+	return here->no_counter && here->fence <= world->server.keys[index].fence_high / FENCE_STEP;
 }
 
 static bool is_clear(struct sim_store *store, struct sim_server *server, int64_t for_us)
@@ -173,14 +177,22 @@ bool nodes_fence_is_excused(struct daemon *daemon, int index)
 	return daemon->world->server.keys[index].fence_is_loose || too_few_counters(daemon, index);
 }
 
-void nodes_fence_granted(struct world *world, int index, int64_t fence)
+void nodes_fence_granted(struct world *world, int index, int64_t fence, int64_t asked_us)
 {
+	int n_told = 0;
+
 	world->server.keys[index].fence_is_loose = false;
 	for (int i = 0; i < world->traits.n_nodes; i++) {
-		struct sim_key *here = &world->nodes[i].keys[index];
+		struct sim_server *node = &world->nodes[i];
+		struct sim_key *here = &node->keys[index];
+		const bool told = here->fence >= fence / FENCE_STEP;
 
-		here->no_counter = here->no_counter && here->fence < fence;
+		here->no_counter = here->no_counter && !told;
+		n_told += told || node->lost_us >= asked_us;
 	}
+	if (n_told < (world->traits.n_nodes ? majority(world) : 0))
+		world_fail(world, "fence %lld of k%d is known to %d nodes only", (long long)fence,
+			   index, n_told);
 }
 
 bool nodes_are_free(struct daemon *daemon, int index, int64_t for_us)
@@ -259,12 +271,26 @@ void nodes_init(struct world *world)
 	t->server_faults = !t->faultless && chance(world, 7500);
 	t->data_loss = t->server_faults && chance(world, 5000);
 	t->prompt_loss = t->data_loss && chance(world, 3000);
+	/* What a loss does to counters shows when it hits the right ones between two grants. */
+	t->forgetful = !t->faultless && chance(world, 2000);
+	if (t->forgetful) {
+		t->server_faults = t->data_loss = t->prompt_loss = true;
+		t->think_us = SECOND;
+		t->hold_us = 1000;
+		t->timeout_ms = 50;
+		t->slow = t->cut = 0;
+		t->n_clients = 2;
+		if (t->n_daemons == 1)
+			t->n_daemons = 2;
+	}
 	/* A node that lost its data stays away for as long as the longest lease. */
 	if (t->data_loss && !t->prompt_loss)
 		t->ttl_ms = chance(world, 5000) ? 1000 : 300;
 	for (int d = 0; d < MAX_DAEMONS; d++) {
-		for (int m = 0; m < N_MUTEXES; m++)
+		for (int m = 0; m < N_MUTEXES; m++) {
 			world->daemons[d].settings[m].ttl_ms = t->ttl_ms;
+			world->daemons[d].settings[m].command_timeout_ms = t->timeout_ms;
+		}
 	}
 	for (int i = 0; i < t->n_nodes; i++) {
 		const int64_t ppm = world->server.ppm < 0 ? -world->server.ppm : world->server.ppm;

@@ -30,8 +30,11 @@ bool nodes_are_clear(struct daemon *daemon, int64_t for_us);
 bool nodes_of_hold_are_clear(const struct hold *hold, int64_t for_us);
 /* May a fence be lower than the last? See there. */
 bool nodes_fence_is_excused(struct daemon *daemon, int key);
-/* A grant with this fence: nodes that know of it know enough again. */
-void nodes_fence_granted(struct world *world, int key, int64_t fence);
+/*
+ * A grant with this fence, asked for at asked_us: a majority must have been told of it, and those
+ * nodes know enough again.
+ */
+void nodes_fence_granted(struct world *world, int key, int64_t fence, int64_t asked_us);
 /* Is nothing of that key left on a majority of nodes that the daemon reaches, for so long? */
 bool nodes_are_free(struct daemon *daemon, int key, int64_t for_us);
 /*

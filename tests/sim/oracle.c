@@ -306,7 +306,7 @@ static void check_fence(struct hold *hold, const struct sim_ask *ask, bool fence
 			   (long long)key->fence_high);
 	key->fence_high = hold->fence;
 	key->fence_high_us = world->now_us;
-	nodes_fence_granted(world, hold->key, hold->fence);
+	nodes_fence_granted(world, hold->key, hold->fence, ask->asked_us);
 }
 
 static const struct journal_slot *slot_of(struct daemon *daemon, const char *string)

@@ -48,11 +48,12 @@ static void server_suffers(struct world *world)
 	struct sim_server *server =
 		traits->n_nodes ? &world->nodes[random_below(&world->random, traits->n_nodes)]
 				: &world->server;
-	int64_t us = random_below(&world->random, 3 * traits->timeout_ms * MS);
+	int64_t us = random_below(&world->random,
+				  traits->forgetful ? 500 * MS : 3 * traits->timeout_ms * MS);
 
 	if (server->state != SERVER_UP)
 		return;
-	switch (random_below(&world->random, 3)) {
+	switch (traits->forgetful ? 1 : random_below(&world->random, 3)) {
 	case 0:
 		server_stop(server);
 		break;
@@ -85,7 +86,10 @@ static void mishap(struct world *world, struct event *event)
 	if (traits->n_nodes && traits->data_loss)
 		lot /= 3;
 	event_set(world, event,
-		  world->now_us + random_below(&world->random, 40 * traits->hold_us + 100 * MS));
+		  world->now_us +
+			  random_below(&world->random, traits->forgetful
+							       ? SECOND
+							       : 40 * traits->hold_us + 100 * MS));
 	if (lot < 20 && traits->server_faults) {
 		server_suffers(world);
 	} else if (!daemon) {

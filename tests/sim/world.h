@@ -165,7 +165,8 @@ struct sim_server {
 	int64_t ppm;
 	int64_t refuse_until_us;
 	bool refuse_lasting, refuse_writes_only;
-	bool loses; /* its data, by the time that it is up again */
+	bool loses;	 /* its data, by the time that it is up again */
+	int64_t lost_us; /* the last time that it did; a node's */
 	struct sim_key keys[N_KEYS];
 	struct cmd_list backlog; /* arrived while it was stopped */
 	struct event event;	 /* the end of what it suffers */
@@ -283,6 +284,7 @@ struct traits {
 	int64_t ghost_us; /* how long a dead connection's commands may live */
 	int64_t think_us, hold_us;
 	bool prompt_loss; /* nodes that lost their data are back before all leases are over */
+	bool forgetful;	  /* ... and little else happens, between the few locks asked for */
 	bool server_faults, data_loss, crashes, stops, reloads, freezes, foreign, rude, breaks;
 	int64_t timeout_ms;
 	int64_t ttl_ms;
