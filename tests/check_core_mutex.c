@@ -847,6 +847,32 @@ START_TEST(a_new_lock_is_renewed_while_the_comparison_of_the_last_one_hangs)
 	}
 END_TEST
 
+START_TEST(a_lost_extension_of_the_last_lock_does_not_cut_the_next_one_short)
+	{
+		world_begin();
+		world_acquire_ttl(&ra, &a, 0, 1000, false);
+		world_answer_ok(STORE_ACQUIRE, 1);
+		rc = (struct request){.ask = {.ttl_ms = 1500}};
+		strcpy(rc.ask.string, ra.string);
+		world_ask(&rc, mutex_extend);
+		world_first()->settled = false;
+		world_reply(STORE_EXTEND, STORE_UNKNOWN);
+		world_acquire(&rb, &b, CLOCK_NEVER);
+		world_release(&rd, ra.string);
+		world_first()->settled = false;
+		world_answer_ok(STORE_REPLACE, 2);
+		OUTCOME(rb, OUTCOME_OK);
+		rc = (struct request){.ask = {.ttl_ms = 20000}};
+		strcpy(rc.ask.string, rb.string);
+		world_ask(&rc, mutex_extend);
+		world_first()->settled = false;
+		world_reply(STORE_EXTEND, STORE_OK);
+		ck_assert_int_gt(rc.ask.ttl_left_ms, 19000);
+		let_go(rb.string);
+		world_end();
+	}
+END_TEST
+
 START_TEST(a_look_for_what_has_changed_does_not_wait_for_one_that_was_sent_before)
 	{
 		struct store_op *old;
@@ -1473,6 +1499,7 @@ static Suite *mutex_suite(void)
 	tcase_add_test(tc, after_a_stop_leases_are_looked_at_first);
 	tcase_add_test(tc, extend_gives_a_fresh_lease);
 	tcase_add_test(tc, a_shorter_lease_counts_from_when_it_was_asked_for);
+	tcase_add_test(tc, a_lost_extension_of_the_last_lock_does_not_cut_the_next_one_short);
 	tcase_add_test(tc, a_look_for_what_has_changed_does_not_wait_for_one_that_was_sent_before);
 	tcase_add_test(tc, a_new_lock_is_renewed_while_the_comparison_of_the_last_one_hangs);
 	tcase_add_test(tc, an_extension_that_comes_after_the_end_of_its_lock_is_removed);

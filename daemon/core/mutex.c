@@ -853,6 +853,10 @@ static void replace_done(struct mutex *mutex)
 		op->status = STORE_OK;
 	switch (op->status) {
 	case STORE_OK:
+		/* What may be lost yet of the old string is over; of the new one only sends of
+		 * this. */
+		if (mutex->stray_ttl_ms)
+			mutex->stray_ttl_ms = mutex->settling ? op->ttl_ms : 0;
 		note_answer(mutex);
 		if (mutex->doubtful)
 			/* The old one may come back, once the new one has gone. */

@@ -228,6 +228,9 @@ static void prolonged(struct mutex *mutex, const struct errand *errand, int64_t 
 
 		if (!mutex_value_is_own(mutex) || lease.end_us > lock->lease.end_us)
 			lock->lease = lease;
+		/* He is told what is certain, and that is all there is if it is not renewed. */
+		if (!mutex_value_is_own(mutex))
+			lock->lease.end_us = min_us(lock->lease.end_us, mutex->lease.end_us);
 	}
 	if (end_us(mutex) != old_end_us)
 		lock->expiring_told = false;
