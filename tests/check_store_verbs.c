@@ -200,11 +200,16 @@ CLAIM(check_tells_the_three_cases_apart)
 	ck_assert_int_eq(ASK(STORE_CHECK, 'b'), STORE_HELD);
 }
 
-CLAIM(break_removes_whatever_stands_there)
+CLAIM(break_removes_whatever_stands_there_and_tells_what_it_was)
 {
+	const struct answer *answer;
+
 	ck_assert_int_eq(ASK(STORE_BREAK, 'z'), STORE_GONE);
 	ck_assert_int_eq(ASK(STORE_ACQUIRE, 'a'), STORE_OK);
-	ck_assert_int_eq(ASK(STORE_BREAK, 'z'), STORE_OK);
+	answer = bench_do(&bench, STORE_BREAK, &key, 'z');
+	ck_assert_int_eq(answer->op.status, STORE_OK);
+	ck_assert_uint_eq(strlen(answer->broken), LOCK_STRING_LEN);
+	ck_assert_int_eq(answer->broken[0], 'a');
 	ck_assert_int_eq(ASK(STORE_LOOK, 'z'), STORE_GONE);
 }
 
@@ -385,7 +390,7 @@ static int run(int first, int end)
 	ADD(replace_hands_the_lock_on_and_may_be_asked_twice);
 	ADD(extend_is_for_the_holder_only);
 	ADD(check_tells_the_three_cases_apart);
-	ADD(break_removes_whatever_stands_there);
+	ADD(break_removes_whatever_stands_there_and_tells_what_it_was);
 	ADD(fences_grow_from_grant_to_grant);
 	ADD(fences_are_larger_than_their_floor_and_than_what_was_raised);
 	ADD(what_is_announced_is_seen_until_another_holds);

@@ -118,6 +118,8 @@ static void answer_done(struct store_op *op)
 	answer->order = ++bench_in_use->n_answers;
 	if (op->status == STORE_REFUSED || op->status == STORE_UNKNOWN)
 		snprintf(answer->text, sizeof(answer->text), "%s", op->text);
+	if (op->status == STORE_OK && op->broken)
+		snprintf(answer->broken, sizeof(answer->broken), "%s", op->broken);
 	if (op->status == STORE_HELD && op->holder)
 		snprintf(answer->holder, sizeof(answer->holder), "%s", op->holder);
 }

@@ -12,7 +12,7 @@ struct answer {
 	struct store_op op; /* its pointers are dead; see text and holder below */
 	bool done;
 	unsigned order; /* among all answers of the bench, from 1 */
-	char text[256], holder[128];
+	char text[256], holder[128], broken[128];
 };
 
 struct bench {

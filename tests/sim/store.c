@@ -376,6 +376,8 @@ static void execute(struct world *world, struct cmd *cmd)
 		return;
 	}
 	cmd->status = STORE_OK;
+	if (cmd->ttl_ms < world->traits.ttl_ms)
+		key->short_us = world->now_us;
 	key->forever = false;
 	key->expire_ms = server_ms(server) + cmd->ttl_ms;
 	if (cmd->verb == STORE_EXTEND)
@@ -1098,7 +1100,7 @@ void server_init(struct world *world, struct sim_server *server, int node)
 		TAILQ_INIT(&server->keys[i].holds);
 		server->keys[i].last_stood_us = -1;
 		server->keys[i].last_held_us = -1;
-		server->keys[i].last_vanished_us = -1;
+		server->keys[i].last_vanished_us = server->keys[i].short_us = -1;
 	}
 }
 

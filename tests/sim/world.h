@@ -143,6 +143,7 @@ struct sim_key {
 	int64_t last_free_us;  /* the last moment at which it did not stand, if it does */
 	int64_t last_held_us;  /* a hold ended last */
 	int64_t last_vanished_us;
+	int64_t short_us;   /* it was last given less time than the world's locks have */
 	int64_t fence_high; /* of all grants since the clock was last put back */
 	int64_t fence_high_us;
 	bool fence_is_loose; /* nodes that lost their counter have got one that may be low */
