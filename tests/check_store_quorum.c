@@ -735,6 +735,33 @@ START_TEST(a_release_is_repeated_only_where_the_lock_may_stand)
 	}
 END_TEST
 
+START_TEST(a_lock_is_not_forgotten_for_a_release_of_its_string_at_another_key)
+	{
+		struct asker first, second;
+
+		begin(3);
+		take('a');
+		ask(&first, STORE_REPLACE, 'a', false);
+		for (unsigned i = 0; i < 2; i++)
+			answer(i, STORE_OK);
+		expect_answer(&first, STORE_OK);
+		second = (struct asker){.op = {.verb = STORE_RELEASE, .ttl_ms = TTL_MS}};
+		second.op.done = asker_done;
+		store_key_init(&second.key, "k2");
+		second.op.key = &second.key;
+		set_value(second.op.value, 'a');
+		store_submit(quorum, &second.op);
+		for (unsigned i = 0; i < 2; i++)
+			answer(i, STORE_GONE);
+		expect_answer(&second, STORE_GONE);
+		answer(2, STORE_UNKNOWN); /* the replacement */
+		answer(2, STORE_GONE);	  /* the release over there */
+		expect(2, STORE_RELEASE, 'a');
+		ck_assert_str_eq(TAILQ_FIRST(&members[2].open)->key->key, "k");
+		end();
+	}
+END_TEST
+
 START_TEST(a_release_of_an_unknown_string_is_repeated_everywhere)
 	{
 		struct asker asker;
@@ -1410,6 +1437,7 @@ static Suite *quorum_suite(void)
 	tcase_add_test(tcase, what_may_still_come_is_removed_until_it_cannot);
 	tcase_add_test(tcase, a_settled_answer_ends_the_doubt);
 	tcase_add_test(tcase, a_release_is_repeated_only_where_the_lock_may_stand);
+	tcase_add_test(tcase, a_lock_is_not_forgotten_for_a_release_of_its_string_at_another_key);
 	tcase_add_test(tcase, a_release_of_an_unknown_string_is_repeated_everywhere);
 	tcase_add_test(tcase, an_acquire_says_if_its_string_may_stand_on_a_majority);
 	tcase_add_test(tcase, what_was_broken_is_removed_from_members_that_did_not_say_so);

@@ -155,6 +155,7 @@ struct claim {
 	bool ending;	  /* its release, or its successor, is on its way */
 	uint64_t round;	  /* the number of the last command about it */
 	int64_t until_us; /* it has expired everywhere by then */
+	char key[];
 };
 
 /* A string that must not stand on one member. */
@@ -258,12 +259,14 @@ static int64_t min64(int64_t a, int64_t b)
 
 /* ------------------------------------------------------------------ claims */
 
-static struct claim *claim_find(struct quorum *quorum, const char *value)
+/* The claim to that value of the key that the command is about. */
+static struct claim *claim_find(const struct round *round, const char *value)
 {
 	struct claim *claim;
 
-	HASH_FIND_STR(quorum->claims, value, claim);
-	return claim;
+	HASH_FIND_STR(round->quorum->claims, value, claim);
+	/* Somebody may name a lock of another key, which his was before a reload. */
+	return claim && strcmp(claim->key, round->key.key) == 0 ? claim : NULL;
 }
 
 static void claim_free(struct quorum *quorum, struct claim *claim)
@@ -299,22 +302,31 @@ static int64_t expired_us(const struct quorum *quorum, int64_t ttl_ms)
 	return now_us(quorum) + 2 * ttl_ms * MS_US + SECOND_US;
 }
 
-/* The claim to this value, which stands `stands` if there was none. */
-static struct claim *claim_get(struct quorum *quorum, const char *value, uint16_t stands,
-			       int64_t ttl_ms)
+/*
+ * The command is about this value, which stands `stands` if there was no claim to it; `ending`: it
+ * is the last one.
+ */
+static void claim_note_round(const struct round *round, const char *value, uint16_t stands,
+			     bool ending)
 {
-	struct claim *claim = claim_find(quorum, value);
+	struct quorum *quorum = round->quorum;
+	struct claim *claim;
 
+	HASH_FIND_STR(quorum->claims, value, claim);
 	if (!claim) {
 		claim_sweep(quorum, now_us(quorum));
-		claim = xcalloc(1, sizeof(*claim));
+		claim = xcalloc(1, sizeof(*claim) + strlen(round->key.key) + 1);
 		strcpy(claim->value, value);
+		strcpy(claim->key, round->key.key);
 		claim->stands = stands;
 		HASH_ADD_STR(quorum->claims, value, claim);
+	} else if (!claim_find(round, value)) {
+		return;
 	}
-	claim->until_us = max64(claim->until_us, expired_us(quorum, ttl_ms));
-	claim->round = quorum->n_rounds;
-	return claim;
+	if (round->verb != STORE_EXTEND)
+		claim->ending = ending;
+	claim->until_us = max64(claim->until_us, expired_us(quorum, round->ttl_ms));
+	claim->round = round->number;
 }
 
 /* What a member's answer to a command that gives it a time to stand says about that. */
@@ -332,9 +344,9 @@ static void claim_note_time(struct claim *claim, const struct part *part)
 }
 
 /* What a member's answer to a command that would set this value says about it. */
-static void claim_note_set(struct quorum *quorum, const char *value, const struct part *part)
+static void claim_note_set(const char *value, const struct part *part)
 {
-	struct claim *claim = claim_find(quorum, value);
+	struct claim *claim = claim_find(part->round, value);
 	const uint16_t bit = (uint16_t)(1u << part->index);
 
 	if (!claim)
@@ -347,10 +359,9 @@ static void claim_note_set(struct quorum *quorum, const char *value, const struc
 }
 
 /* What a member's answer to a command that compared it with what stands says about it. */
-static void claim_note_compared(struct quorum *quorum, const char *value, const struct part *part,
-				bool ok_stands)
+static void claim_note_compared(const char *value, const struct part *part, bool ok_stands)
 {
-	struct claim *claim = claim_find(quorum, value);
+	struct claim *claim = claim_find(part->round, value);
 	const uint16_t bit = (uint16_t)(1u << part->index);
 
 	if (!claim || !is_definite(part->op.status))
@@ -366,27 +377,26 @@ static void claim_note_compared(struct quorum *quorum, const char *value, const 
 
 static void claims_note(struct round *round, const struct part *part, enum store_verb verb)
 {
-	struct quorum *quorum = round->quorum;
 	struct claim *claim;
 
 	switch (verb) {
 	case STORE_ACQUIRE:
-		claim_note_set(quorum, part->op.value, part);
+		claim_note_set(part->op.value, part);
 		break;
 	case STORE_REPLACE:
-		claim_note_set(quorum, round->next, part);
-		claim_note_compared(quorum, round->value, part, false);
+		claim_note_set(round->next, part);
+		claim_note_compared(round->value, part, false);
 		break;
 	case STORE_EXTEND:
-		claim_note_compared(quorum, round->value, part, true);
-		if ((claim = claim_find(quorum, round->value)))
+		claim_note_compared(round->value, part, true);
+		if ((claim = claim_find(round, round->value)))
 			claim_note_time(claim, part);
 		break;
 	case STORE_CHECK:
-		claim_note_compared(quorum, round->value, part, true);
+		claim_note_compared(round->value, part, true);
 		break;
 	case STORE_RELEASE:
-		claim_note_compared(quorum, round->value, part, false);
+		claim_note_compared(round->value, part, false);
 		break;
 	default:
 		break;
@@ -518,7 +528,7 @@ static void fill_part(struct round *round, struct part *part)
 {
 	struct quorum *quorum = round->quorum;
 	const char *value = round->verb == STORE_REPLACE ? round->next : round->value;
-	const struct claim *claim = claim_find(quorum, value);
+	const struct claim *claim = claim_find(round, value);
 	/* It is to end there when it does on the others. */
 	const int64_t left_us = round->ttl_ms * MS_US - (now_us(quorum) - round->submitted_us);
 
@@ -535,7 +545,7 @@ static void fill_part(struct round *round, struct part *part)
 /* Sees to a string that must not stand on a member that has answered. */
 static void bury(struct round *round, struct part *part, const char *value)
 {
-	struct claim *claim = claim_find(round->quorum, value);
+	struct claim *claim = claim_find(round, value);
 	const uint16_t bit = (uint16_t)(1u << part->index);
 
 	if (!claim || !((claim->stands | claim->appears) & bit))
@@ -610,9 +620,9 @@ static void round_free(struct round *round)
 
 	assert(!round->n_busy && !round->op);
 	if (round->value_is_dead)
-		claim_free(quorum, claim_find(quorum, round->value));
+		claim_free(quorum, claim_find(round, round->value));
 	if (round->next_is_dead)
-		claim_free(quorum, claim_find(quorum, round->next));
+		claim_free(quorum, claim_find(round, round->next));
 	for (unsigned i = 0; i < quorum->n; i++) {
 		if (round->parts[i].removal)
 			round->parts[i].removal->part = NULL;
@@ -912,7 +922,7 @@ static void decide_release(struct round *round)
 /* How long what was extended stands, whatever lost commands do yet to the members that have it. */
 static int64_t cut_ms(const struct round *round)
 {
-	const struct claim *claim = claim_find(round->quorum, round->value);
+	const struct claim *claim = claim_find(round, round->value);
 	unsigned n_sure = 0;
 
 	for (unsigned i = 0; claim && i < round->quorum->n; i++) {
@@ -1166,13 +1176,13 @@ static void claims_begin(struct round *round)
 	const uint16_t all = (uint16_t)((1u << quorum->n) - 1);
 
 	if (round->verb == STORE_ACQUIRE)
-		claim_get(quorum, round->value, 0, round->ttl_ms)->ending = false;
+		claim_note_round(round, round->value, 0, false);
 	else if (round->verb == STORE_EXTEND)
-		claim_get(quorum, round->value, all, round->ttl_ms);
+		claim_note_round(round, round->value, all, false);
 	else if (round->verb == STORE_REPLACE || round->verb == STORE_RELEASE)
-		claim_get(quorum, round->value, all, round->ttl_ms)->ending = true;
+		claim_note_round(round, round->value, all, true);
 	if (round->verb == STORE_REPLACE)
-		claim_get(quorum, round->next, 0, round->ttl_ms);
+		claim_note_round(round, round->next, 0, false);
 }
 
 static int64_t timeout_us(const struct quorum *quorum, const struct store_op *op)

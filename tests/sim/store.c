@@ -325,8 +325,11 @@ static void execute(struct world *world, struct cmd *cmd)
 			held(cmd, key);
 			return;
 		}
-		if (!key->stands)
+		if (!key->stands) {
+			/* Whoever waits could have had it, though nobody may have seen it go. */
+			key->passes = 0;
 			server_set(server, cmd->key, cmd->value, cmd->ttl_ms, false);
+		}
 		break;
 	case STORE_REPLACE:
 		if (same) {
