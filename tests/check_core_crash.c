@@ -167,6 +167,28 @@ START_TEST(what_a_failed_acquire_may_have_left_stays_noted_until_it_is_gone)
 	}
 END_TEST
 
+START_TEST(a_released_string_that_a_lost_command_may_bring_back_stays_noted)
+	{
+		struct store_op *op;
+
+		world_begin();
+		world_acquire(&ra, &a, 0);
+		world_answer_ok(STORE_ACQUIRE, 7);
+		world_release(&rb, ra.string);
+		NOTED("claim1 grant1 revoke1 ");
+		op = world_expect(STORE_RELEASE);
+		op->left = true;
+		op->settled = false;
+		world_answer(op, STORE_OK);
+		ck_assert_int_eq(rb.ask.outcome, OUTCOME_OK);
+		NOTED("");
+		world_pass_ms(1000);
+		world_reply(STORE_RELEASE, STORE_GONE);
+		NOTED("drop1 ");
+		world_end();
+	}
+END_TEST
+
 START_TEST(a_release_of_another_daemons_lock_is_noted_until_it_has_happened)
 	{
 		world_begin();
@@ -471,6 +493,7 @@ static Suite *crash_suite(void)
 	tcase_add_test(tc, a_claim_is_noted_before_its_command_and_dropped_after_it);
 	tcase_add_test(tc, a_hand_over_has_both_strings_noted_until_it_is_settled);
 	tcase_add_test(tc, what_a_failed_acquire_may_have_left_stays_noted_until_it_is_gone);
+	tcase_add_test(tc, a_released_string_that_a_lost_command_may_bring_back_stays_noted);
 	tcase_add_test(tc, a_release_of_another_daemons_lock_is_noted_until_it_has_happened);
 	tcase_add_test(tc, a_broken_lock_stays_noted_until_it_is_gone);
 	tcase_add_test(tc, a_local_pass_notes_the_next_holder_in_the_same_slot);

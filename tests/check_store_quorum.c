@@ -802,6 +802,37 @@ START_TEST(an_acquire_says_if_its_string_may_stand_on_a_majority)
 	}
 END_TEST
 
+START_TEST(a_release_says_if_its_string_may_come_back_on_a_majority)
+	{
+		struct asker asker;
+
+		begin(3);
+		ask(&asker, STORE_ACQUIRE, 'a', false);
+		answer(0, STORE_UNKNOWN);
+		answer(1, STORE_OK);
+		answer(2, STORE_OK);
+		expect_answer(&asker, STORE_OK);
+		/* It stands on 1, and may come to 0 yet. */
+		members[0].settled = false;
+		ask(&asker, STORE_RELEASE, 'a', false);
+		answer(0, STORE_GONE);
+		answer(2, STORE_OK);
+		ck_assert_int_eq(asker.status, STORE_OK);
+		ck_assert(asker.left && !asker.settled);
+		answer(1, STORE_OK);
+		/* Nor is it forgotten there. */
+		expect(0, STORE_RELEASE, 'a');
+		members[0].settled = true;
+		answer(0, STORE_OK);
+		take('b');
+		ask(&asker, STORE_RELEASE, 'b', false);
+		answer(0, STORE_OK);
+		answer(2, STORE_OK);
+		ck_assert(!asker.left);
+		end();
+	}
+END_TEST
+
 START_TEST(what_was_broken_is_removed_from_members_that_did_not_say_so)
 	{
 		struct asker asker;
@@ -1440,6 +1471,7 @@ static Suite *quorum_suite(void)
 	tcase_add_test(tcase, a_lock_is_not_forgotten_for_a_release_of_its_string_at_another_key);
 	tcase_add_test(tcase, a_release_of_an_unknown_string_is_repeated_everywhere);
 	tcase_add_test(tcase, an_acquire_says_if_its_string_may_stand_on_a_majority);
+	tcase_add_test(tcase, a_release_says_if_its_string_may_come_back_on_a_majority);
 	tcase_add_test(tcase, what_was_broken_is_removed_from_members_that_did_not_say_so);
 	tcase_add_test(tcase, an_answer_is_settled_when_that_of_a_majority_is);
 	tcase_add_test(tcase, an_extension_says_how_much_a_lost_one_may_cut_off);

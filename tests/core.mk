@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 core_tests = \
 	tests/check_core_crash \
+	tests/check_core_found \
 	tests/check_core_mutex \
 	tests/check_core_parts \
 	tests/check_core_save
@@ -18,6 +19,13 @@ tests_check_core_crash_SOURCES = \
 	tests/core_world.h
 tests_check_core_crash_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_check_core_crash_LDADD = $(core_tests_libs)
+
+tests_check_core_found_SOURCES = \
+	tests/check_core_found.c \
+	tests/core_world.c \
+	tests/core_world.h
+tests_check_core_found_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_check_core_found_LDADD = $(core_tests_libs)
 
 tests_check_core_mutex_SOURCES = \
 	tests/check_core_mutex.c \

@@ -168,6 +168,8 @@ static void remove_done(struct errand *errand)
 					   ? OUTCOME_OK
 					   : OUTCOME_UNLOCK_FAIL);
 		errand->answered = true;
+		if (errand->op.left && !errand->doubt_us)
+			errand->doubt_us = now_us + DOUBT_US;
 		/* What we publish ourselves is not told to us. */
 		if (errand->op.status == STORE_OK && errand->place == mutex->place)
 			mutex_note_free(mutex);

@@ -926,6 +926,7 @@ static void release_done(struct mutex *mutex)
 		answer_release(mutex, op->status == STORE_OK || mutex->release_repeated
 					      ? OUTCOME_OK
 					      : OUTCOME_UNLOCK_FAIL);
+		mutex->doubtful |= op->left;
 		mutex_drop_value(mutex, true);
 		if (!mutex->stay_out && is_uncontended(mutex))
 			mutex->passes_in_row = 0; /* whoever polls could have had it */

@@ -123,8 +123,8 @@ struct store_op {
 	 */
 	bool settled;
 	/*
-	 * Of an ACQUIRE that was not granted: its string may stand nevertheless. The store removes
-	 * it, but forgets that with its process.
+	 * Of an ACQUIRE that was not granted, or a RELEASE: its string may stand nevertheless, or
+	 * may yet. The store removes it, but forgets that with its process.
 	 */
 	bool left;
 	/*

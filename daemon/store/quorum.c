@@ -903,11 +903,24 @@ static void decide_replace(struct round *round)
 		round_fail_if_any(round);
 }
 
+/* On how many members is it certain that the value is not there, and does not come? */
+static unsigned n_rid_of(const struct round *round)
+{
+	const struct claim *claim = claim_find(round, round->value);
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < round->quorum->n; i++)
+		n += round->parts[i].answered && is_definite(round->parts[i].status) &&
+		     !(claim && claim->appears & (uint16_t)(1u << i));
+	return n;
+}
+
 static void decide_release(struct round *round)
 {
 	const unsigned need = majority(round->quorum);
 	const unsigned n_free = round->n_ok + n_not_ours(round);
 
+	round->op->left = n_rid_of(round) <= spare(round->quorum);
 	if (n_free >= need && round->n_ok > 0) {
 		/* Gone from a majority, so anybody can have it; the others are seen to. */
 		round->value_is_dead = true;

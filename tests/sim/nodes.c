@@ -60,6 +60,20 @@ bool world_stands_as(struct world *world, int index, const char *value)
 	return count(world, index, value) >= majority(world);
 }
 
+bool world_stood_as(struct world *world, int index, const char *value, int64_t since_us)
+{
+	struct sim_key *key = world_key(world, index);
+	int n = 0;
+
+	if (!world->traits.n_nodes)
+		return stands_as(key, value) && key->since_us <= since_us;
+	for (int i = 0; i < world->traits.n_nodes; i++) {
+		key = server_key(&world->nodes[i], index);
+		n += stands_as(key, value) && key->since_us <= since_us;
+	}
+	return n >= majority(world);
+}
+
 bool world_stands_anywhere(struct world *world, int index, const char *value)
 {
 	if (!world->traits.n_nodes)

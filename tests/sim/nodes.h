@@ -13,7 +13,9 @@
 struct sim_key *world_key(struct world *world, int key);
 /* Does this value stand, with nodes: on a majority? */
 bool world_stands_as(struct world *world, int key, const char *value);
-/* The same, with nodes: on any? */
+/* The same, all the time since that moment. */
+bool world_stood_as(struct world *world, int key, const char *value, int64_t since_us);
+/* Does it stand, with nodes: on any? */
 bool world_stands_anywhere(struct world *world, int key, const char *value);
 
 /* ------------------------------------------------------------------ what nodes tell */

@@ -671,8 +671,8 @@ static void check_release(struct sim_ask *ask)
 	bool stands = world_stands_as(world, ask->key, ask->ask.string);
 
 	if (ask->ask.outcome == OUTCOME_OK) {
-		/* If it was found, a lost command has put it there anew, which is seen to. */
-		if (stands && (!ask->found || world->traits.n_nodes))
+		/* A lost command may have put it there anew, which is seen to. */
+		if (world_stood_as(world, ask->key, ask->ask.string, ask->asked_us))
 			world_fail(world, "d%d: RELEASE %.6s was answered OK and it stands",
 				   daemon->index, ask->ask.string);
 		if (ask->wrong || (!ask->was_live && !ask->stood && !ask->found && !ask->others))

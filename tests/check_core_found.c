@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the simulation has found: each mistake as the shortest story in which it shows. Those of
+ * several servers are in check_store_quorum.c.
+ */
+#include "config.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/mutex_private.h"
+#include "core_world.h"
+
+static struct client a, b, c;
+static struct request ra, rb, rc, rd;
+
+static void setup(void)
+{
+	client_init(&a);
+	client_init(&b);
+	client_init(&c);
+}
+
+#define OUTCOME(request, expected)                                                                 \
+	do {                                                                                       \
+		ck_assert((request).done);                                                         \
+		ck_assert_int_eq((request).ask.outcome, expected);                                 \
+	} while (0)
+
+static void hold(struct request *request, struct client *client, int64_t ttl_ms, bool renew)
+{
+	world_acquire_ttl(request, client, 0, ttl_ms, renew);
+	world_answer_ok(STORE_ACQUIRE, 7);
+	OUTCOME(*request, OUTCOME_OK);
+}
+
+static void let_go(const char *string)
+{
+	world_release(&rd, string);
+	world_reply(STORE_RELEASE, STORE_OK);
+	OUTCOME(rd, OUTCOME_OK);
+}
+
+static void extend(struct request *request, const char *string, int64_t ttl_ms)
+{
+	*request = (struct request){.ask = {.ttl_ms = ttl_ms}};
+	strcpy(request->ask.string, string);
+	world_ask(request, mutex_extend);
+}
+
+/* "m" is held elsewhere, and `request` waits for it. */
+static void wait_elsewhere(struct request *request, struct client *client)
+{
+	world_acquire(request, client, CLOCK_NEVER);
+	world_reply(STORE_ACQUIRE, STORE_HELD);
+	world_watch_ready();
+	world_reply(STORE_ACQUIRE, STORE_HELD);
+	ck_assert_int_eq(mutex_state(world_mutex()), MUTEX_ELSEWHERE);
+}
+
+/* ------------------------------------------------------------------ leases */
+
+START_TEST(a_claim_is_not_cut_down_to_the_time_of_one_of_its_holders)
+	{
+		world_settings.handoff = HANDOFF_LOCAL;
+		world_begin();
+		hold(&ra, &a, 10000, true);
+		world_acquire_ttl(&rb, &b, CLOCK_NEVER, 100, true);
+		world_release(&rd, ra.string);
+		OUTCOME(rb, OUTCOME_OK);
+		/* The next may come before this is answered, and counts on the whole claim. */
+		while (!world_first())
+			world_pass_ms(10);
+		if (world_first()->verb == STORE_CHECK)
+			world_reply(STORE_CHECK, STORE_OK);
+		while (!world_first() || world_first()->verb == STORE_CHECK) {
+			if (world_first())
+				world_reply(STORE_CHECK, STORE_OK);
+			world_pass_ms(10);
+		}
+		ck_assert_int_eq(world_expect(STORE_EXTEND)->ttl_ms, 10000);
+		world_reply(STORE_EXTEND, STORE_OK);
+		let_go(rb.string);
+		world_end();
+	}
+END_TEST
+
+START_TEST(a_short_lock_inside_a_long_claim_is_renewed_without_a_command)
+	{
+		world_settings.handoff = HANDOFF_LOCAL;
+		world_begin();
+		hold(&ra, &a, 10000, false);
+		world_acquire_ttl(&rb, &b, CLOCK_NEVER, 300, true);
+		world_release(&rd, ra.string);
+		OUTCOME(rb, OUTCOME_OK);
+		for (int i = 0; i < 200; i++) {
+			world_pass_ms(10);
+			if (world_first())
+				world_reply(STORE_CHECK, STORE_OK);
+			ck_assert_int_gt(mutex_lock_left_us(world_mutex()), 100 * MS_US);
+		}
+		ck_assert_uint_eq(b.n_lost + b.n_expiring, 0);
+		let_go(rb.string);
+		world_end();
+	}
+END_TEST
+
+START_TEST(of_two_open_extensions_the_later_one_counts_when_it_is_shorter)
+	{
+		world_begin();
+		hold(&ra, &a, 10000, false);
+		extend(&rb, ra.string, 60000);
+		extend(&rc, ra.string, 500);
+		world_reply(STORE_EXTEND, STORE_OK);
+		OUTCOME(rb, OUTCOME_OK);
+		ck_assert_int_le(rb.ask.ttl_left_ms, 500);
+		ck_assert_int_le(mutex_lock_left_us(world_mutex()), 500 * MS_US);
+		world_reply(STORE_EXTEND, STORE_OK);
+		OUTCOME(rc, OUTCOME_OK);
+		ck_assert_int_le(mutex_lock_left_us(world_mutex()), 500 * MS_US);
+		let_go(ra.string);
+		world_end();
+	}
+END_TEST
+
+START_TEST(a_lock_that_was_shortened_is_compared_in_a_third_of_that)
+	{
+		world_settings.ttl_ms = 3600000;
+		world_begin();
+		hold(&ra, &a, 0, false);
+		extend(&rb, ra.string, 3000);
+		world_reply(STORE_EXTEND, STORE_OK);
+		OUTCOME(rb, OUTCOME_OK);
+		world_pass_ms(1000);
+		world_reply(STORE_CHECK, STORE_OK);
+		let_go(ra.string);
+		world_end();
+	}
+END_TEST
+
+START_TEST(what_was_saved_at_the_last_moment_is_announced_again)
+	{
+		world_settings.renew = true;
+		world_begin();
+		hold(&ra, &a, 10000, true);
+		for (unsigned i = 1; i <= 2; i++) {
+			while (a.n_expiring < i) {
+				world_pass_ms(10);
+				if (world_first())
+					world_reply(STORE_EXTEND, STORE_UNKNOWN);
+			}
+			ck_assert_uint_eq(a.n_lost, 0);
+			while (!world_first())
+				world_pass_ms(10);
+			world_reply(STORE_EXTEND, STORE_OK);
+			world_pass_ms(3000);
+			ck_assert_uint_eq(a.n_expiring, i);
+		}
+		let_go(ra.string);
+		world_end();
+	}
+END_TEST
+
+/* ------------------------------------------------------------------ waiters and tries */
+
+START_TEST(a_lock_is_not_granted_on_the_terms_of_an_ask_that_had_the_same_address)
+	{
+		world_begin();
+		world_acquire_ttl(&ra, &a, CLOCK_NEVER, 1000, false);
+		world_expect(STORE_ACQUIRE);
+		ck_assert(ask_cancel(&ra.ask));
+		table_deliver(table);
+		OUTCOME(ra, OUTCOME_CANCELLED);
+		world_acquire_ttl(&ra, &b, CLOCK_NEVER, 60000, false);
+		world_answer_ok(STORE_ACQUIRE, 1);
+		ck_assert(!ra.done);
+		ck_assert_int_eq(world_expect(STORE_REPLACE)->ttl_ms, 60000);
+		world_answer_ok(STORE_REPLACE, 2);
+		OUTCOME(ra, OUTCOME_OK);
+		ck_assert_int_gt(mutex_lock_left_us(world_mutex()), 50 * SECOND_US);
+		let_go(ra.string);
+		world_end();
+	}
+END_TEST
+
+START_TEST(a_waiter_for_whom_nobody_has_looked_when_its_wait_ends_gets_a_look)
+	{
+		world_begin();
+		wait_elsewhere(&ra, &a);
+		world_acquire(&rb, &b, 5);
+		ck_assert_uint_eq(world_n_open(), 0);
+		world_pass_ms(5);
+		ck_assert(!rb.done);
+		world_reply(STORE_ACQUIRE, STORE_HELD);
+		OUTCOME(rb, OUTCOME_ALREADY_LOCKED);
+		world_end();
+	}
+END_TEST
+
+START_TEST(a_try_that_comes_in_the_turn_of_others_is_refused_as_locked)
+	{
+		world_settings.handoff_limit = 1;
+		world_settings.command_timeout_ms = 50;
+		world_begin();
+		hold(&ra, &a, 0, false);
+		for (unsigned i = 0;; i++) {
+			ck_assert_uint_lt(i, 5);
+			world_acquire(&rb, &b, CLOCK_NEVER);
+			world_release(&rd, ra.string);
+			if (world_first()->verb == STORE_RELEASE)
+				break;
+			world_first()->contenders = 1;
+			world_answer_ok(STORE_REPLACE, 8 + i);
+			OUTCOME(rb, OUTCOME_OK);
+			ra = rb;
+		}
+		world_reply(STORE_RELEASE, STORE_OK);
+		ck_assert_int_eq(mutex_state(world_mutex()), MUTEX_STAYING_OUT);
+		world_acquire(&rc, &c, 0);
+		world_pass_ms(50);
+		OUTCOME(rc, OUTCOME_ALREADY_LOCKED);
+		world_end();
+	}
+END_TEST
+
+START_TEST(waiters_do_not_look_for_a_lingering_lock_but_hear_of_it)
+	{
+		struct store_op *op;
+
+		world_settings.linger_ms = 50;
+		world_begin();
+		world_acquire(&ra, &a, CLOCK_NEVER);
+		op = world_expect(STORE_ACQUIRE);
+		ck_assert(op->want);
+		op->receivers = 1;
+		world_answer(op, STORE_HELD);
+		world_watch_ready();
+		op = world_expect(STORE_ACQUIRE);
+		op->receivers = 1;
+		world_answer(op, STORE_HELD);
+		world_pass_ms(900);
+		ck_assert_uint_eq(world_n_open(), 0);
+		world_message(STORE_MESSAGE_FREE);
+		world_answer_ok(STORE_ACQUIRE, 1);
+		OUTCOME(ra, OUTCOME_OK);
+		world_release(&rd, ra.string);
+		OUTCOME(rd, OUTCOME_OK); /* it lingers here now */
+		world_pass_ms(50);
+		world_reply(STORE_RELEASE, STORE_OK);
+		world_end();
+	}
+END_TEST
+
+START_TEST(a_look_for_a_lingering_lock_ends_in_20_ms_whatever_the_store_does)
+	{
+		struct store_op *op;
+
+		world_settings.linger_ms = 50;
+		world_begin();
+		ra = rb = (struct request){0};
+		world_ask(&ra, mutex_exists);
+		op = world_expect(STORE_LOOK);
+		op->receivers = 1;
+		world_answer(op, STORE_HELD);
+		ck_assert(!ra.done);
+		/* Who comes meanwhile is not told what was found before he came. */
+		world_ask(&rb, mutex_exists);
+		world_reply(STORE_LOOK, STORE_GONE);
+		OUTCOME(rb, OUTCOME_OK);
+		ck_assert(!rb.ask.locked);
+		world_pass_ms(20);
+		world_expect(STORE_LOOK);
+		OUTCOME(ra, OUTCOME_OK);
+		ck_assert(ra.ask.locked);
+		world_reply(STORE_LOOK, STORE_GONE);
+		world_end();
+	}
+END_TEST
+
+START_TEST(who_breaks_a_lock_need_not_wait_for_a_message_about_it)
+	{
+		world_begin();
+		wait_elsewhere(&ra, &a);
+		rb = (struct request){0};
+		world_ask(&rb, mutex_break);
+		world_reply(STORE_BREAK, STORE_OK);
+		OUTCOME(rb, OUTCOME_OK);
+		world_answer_ok(STORE_ACQUIRE, 1);
+		OUTCOME(ra, OUTCOME_OK);
+		let_go(ra.string);
+		world_end();
+	}
+END_TEST
+
+/* ------------------------------------------------------------------ fences */
+
+static void configure_family(void)
+{
+	struct section *section = world_section("order-*", "orders:{name}", &world_settings);
+
+	table_configure(table, &section, 1);
+	table_deliver(table);
+}
+
+static void acquire_member(struct request *request, struct client *client)
+{
+	*request = (struct request){.ask = {.owner = &client->holder, .acquirer = &client->holder}};
+	request->ask.done = ra.ask.done;
+	mutex_acquire(table_find(table, "order-1", 7), &request->ask);
+	table_deliver(table);
+}
+
+START_TEST(what_a_member_saw_of_fences_outlives_it_and_a_reload)
+	{
+		world_begin();
+		world_acquire(&ra, &a, 0); /* for its done() */
+		world_reply(STORE_ACQUIRE, STORE_HELD);
+		configure_family();
+		acquire_member(&rb, &b);
+		world_answer_ok(STORE_ACQUIRE, 4711);
+		OUTCOME(rb, OUTCOME_OK);
+		table_drop_holder(table, &b.holder);
+		world_reply(STORE_RELEASE, STORE_OK);
+		for (unsigned i = 0; i < 1000; i++) {
+			char name[20];
+
+			snprintf(name, sizeof(name), "order-x%u", i);
+			table_find(table, name, strlen(name));
+			table_deliver(table);
+		}
+		ck_assert_ptr_null(table_peek(table, "order-1", 7));
+		configure_family();
+		acquire_member(&rc, &c);
+		ck_assert_int_eq(world_expect(STORE_ACQUIRE)->fence_floor, 4711);
+		world_reply(STORE_ACQUIRE, STORE_HELD);
+		world_end();
+	}
+END_TEST
+
+static Suite *found_suite(void)
+{
+	Suite *suite = suite_create("core/found");
+	TCase *tc = tcase_create("leases");
+
+	tcase_add_checked_fixture(tc, setup, NULL);
+	suite_add_tcase(suite, tc);
+	tcase_add_test(tc, a_claim_is_not_cut_down_to_the_time_of_one_of_its_holders);
+	tcase_add_test(tc, a_short_lock_inside_a_long_claim_is_renewed_without_a_command);
+	tcase_add_test(tc, of_two_open_extensions_the_later_one_counts_when_it_is_shorter);
+	tcase_add_test(tc, a_lock_that_was_shortened_is_compared_in_a_third_of_that);
+	tcase_add_test(tc, what_was_saved_at_the_last_moment_is_announced_again);
+
+	tc = tcase_create("waiters and tries");
+	tcase_add_checked_fixture(tc, setup, NULL);
+	suite_add_tcase(suite, tc);
+	tcase_add_test(tc, a_lock_is_not_granted_on_the_terms_of_an_ask_that_had_the_same_address);
+	tcase_add_test(tc, a_waiter_for_whom_nobody_has_looked_when_its_wait_ends_gets_a_look);
+	tcase_add_test(tc, a_try_that_comes_in_the_turn_of_others_is_refused_as_locked);
+	tcase_add_test(tc, waiters_do_not_look_for_a_lingering_lock_but_hear_of_it);
+	tcase_add_test(tc, a_look_for_a_lingering_lock_ends_in_20_ms_whatever_the_store_does);
+	tcase_add_test(tc, who_breaks_a_lock_need_not_wait_for_a_message_about_it);
+
+	tc = tcase_create("fences");
+	tcase_add_checked_fixture(tc, setup, NULL);
+	suite_add_tcase(suite, tc);
+	tcase_add_test(tc, what_a_member_saw_of_fences_outlives_it_and_a_reload);
+	return suite;
+}
+
+int main(void)
+{
+	SRunner *runner = srunner_create(found_suite());
+	int n_failed;
+
+	srunner_run_all(runner, CK_ENV);
+	n_failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
