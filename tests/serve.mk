@@ -19,6 +19,7 @@ serve_tests = \
 	tests/check_serve_others \
 	tests/check_serve_protocol \
 	tests/check_serve_secrets \
+	tests/check_serve_several \
 	tests/check_serve_store \
 	tests/check_serve_systemd
 check_PROGRAMS += $(serve_tests)
@@ -30,6 +31,8 @@ tests_check_serve_protocol_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_check_serve_protocol_LDADD = tests/libharness.la $(CHECK_LIBS)
 tests_check_serve_secrets_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_check_serve_secrets_LDADD = tests/libharness.la tests/libredisserver.la $(CHECK_LIBS)
+tests_check_serve_several_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_check_serve_several_LDADD = tests/libharness.la tests/libredisserver.la $(CHECK_LIBS)
 tests_check_serve_store_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_check_serve_store_LDADD = tests/libharness.la tests/libredisserver.la $(CHECK_LIBS)
 

@@ -28,6 +28,7 @@ store_tests = \
 	tests/check_store_link \
 	tests/check_store_redis \
 	tests/check_store_replicas \
+	tests/check_store_resolve \
 	tests/check_store_sentinel \
 	tests/check_store_server \
 	tests/check_store_tls \
@@ -53,6 +54,8 @@ tests_check_store_watch_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS)
 tests_check_store_watch_LDADD = tests/libstorebench.la
 tests_check_store_replicas_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
 tests_check_store_replicas_LDADD = tests/libstorebench.la
+tests_check_store_resolve_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
+tests_check_store_resolve_LDADD = tests/libstorebench.la -ldl
 tests_check_store_tls_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)
 tests_check_store_tls_LDADD = tests/libstorebench.la
 tests_check_store_sentinel_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(LIBEVENT_CFLAGS) $(HIREDIS_CFLAGS)

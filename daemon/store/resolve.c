@@ -6,6 +6,8 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -27,6 +29,10 @@ struct lookup {
 	/* The thread's until done_fd is readable, the loop's from then on. */
 	struct addrinfo *list;
 	int error, system_errno;
+	/* The loop's. */
+	LIST_ENTRY(lookup) entry;
+	struct resolver *resolver;
+	struct event event;
 };
 
 static const struct addrinfo hints = {
@@ -79,49 +85,54 @@ static int lookup_start_thread(struct lookup *lookup)
 	return error;
 }
 
-static void resolver_forget(struct resolver *resolver)
+/* The thread's part of it stays until it ends. */
+static void lookup_forget(struct lookup *lookup)
 {
-	event_del(&resolver->event);
-	lookup_unref(resolver->lookup);
-	resolver->lookup = NULL;
+	event_del(&lookup->event);
+	LIST_REMOVE(lookup, entry);
+	lookup_unref(lookup);
 }
 
-static void resolver_cb(evutil_socket_t fd, short what, void *arg)
+static void lookup_cb(evutil_socket_t fd, short what, void *arg)
 {
-	struct resolver *resolver = arg;
-	struct lookup *lookup = resolver->lookup;
+	struct lookup *lookup = arg;
+	struct resolver *resolver = lookup->resolver;
 	struct addrinfo *list = lookup->list;
+	bool is_wanted;
 	char error[256];
 
 	(void)fd;
 	(void)what;
 	store_env_turn(resolver->env);
+	is_wanted = resolver->wanted == lookup;
 	snprintf(error, sizeof(error), "the host '%s' is not found: %s", lookup->host,
 		 lookup->error == EAI_SYSTEM ? strerror(lookup->system_errno)
 					     : gai_strerror(lookup->error));
-	if (resolver->wanted)
+	if (is_wanted)
 		lookup->list = NULL;
-	resolver_forget(resolver);
-	if (!resolver->wanted)
+	lookup_forget(lookup);
+	if (!is_wanted)
 		return;
-	resolver->wanted = false;
+	resolver->wanted = NULL;
 	resolver->done(resolver, list, list ? NULL : error);
 }
 
 void resolver_init(struct resolver *resolver, const struct store_env *env, resolver_done_fn *done)
 {
 	*resolver = (struct resolver){.env = env, .done = done};
+	LIST_INIT(&resolver->lookups);
 }
 
 void resolver_deinit(struct resolver *resolver)
 {
-	if (resolver->lookup)
-		resolver_forget(resolver);
+	while (!LIST_EMPTY(&resolver->lookups))
+		lookup_forget(LIST_FIRST(&resolver->lookups));
+	resolver->wanted = NULL;
 }
 
 void resolver_cancel(struct resolver *resolver)
 {
-	resolver->wanted = false;
+	resolver->wanted = NULL;
 }
 
 void resolver_start(struct resolver *resolver, const char *host, int port)
@@ -138,13 +149,11 @@ void resolver_start(struct resolver *resolver, const char *host, int port)
 		resolver->done(resolver, list, NULL);
 		return;
 	}
-	if (resolver->lookup) {
-		if (strcmp(resolver->lookup->host, host) == 0 &&
-		    strcmp(resolver->lookup->port, service) == 0) {
-			resolver->wanted = true;
+	LIST_FOREACH (lookup, &resolver->lookups, entry) {
+		if (strcmp(lookup->host, host) == 0 && strcmp(lookup->port, service) == 0) {
+			resolver->wanted = lookup;
 			return;
 		}
-		resolver_forget(resolver);
 	}
 	lookup = xcalloc(1, sizeof(*lookup));
 	lookup->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -162,9 +171,10 @@ void resolver_start(struct resolver *resolver, const char *host, int port)
 		resolver->done(resolver, NULL, text);
 		return;
 	}
-	resolver->lookup = lookup;
-	resolver->wanted = true;
-	event_assign(&resolver->event, resolver->env->base, lookup->done_fd, EV_READ, resolver_cb,
-		     resolver);
-	event_add(&resolver->event, NULL);
+	lookup->resolver = resolver;
+	LIST_INSERT_HEAD(&resolver->lookups, lookup, entry);
+	resolver->wanted = lookup;
+	event_assign(&lookup->event, resolver->env->base, lookup->done_fd, EV_READ, lookup_cb,
+		     lookup);
+	event_add(&lookup->event, NULL);
 }

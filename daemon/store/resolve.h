@@ -3,12 +3,10 @@
 #define REDMUTEXD_STORE_RESOLVE_H
 /*
  * Host names to addresses, off the loop: a name server that does not answer holds up a thread, and
- * nobody but who asked for that name. There is at most one thread a resolver.
+ * nobody but who asked for that name. A resolver has at most one thread a name.
  */
-#include <event2/event.h>
-#include <event2/event_struct.h>
 #include <netdb.h>
-#include <stdbool.h>
+#include <sys/queue.h>
 
 #include "store/open.h"
 
@@ -24,9 +22,8 @@ typedef void resolver_done_fn(struct resolver *resolver, struct addrinfo *list, 
 struct resolver {
 	const struct store_env *env;
 	resolver_done_fn *done;
-	struct lookup *lookup; /* that runs; NULL: none */
-	struct event event;
-	bool wanted;
+	LIST_HEAD(, lookup) lookups; /* that run; a cancelled one goes on until it can end */
+	struct lookup *wanted;	     /* one of them; NULL: none */
 };
 
 void resolver_init(struct resolver *resolver, const struct store_env *env, resolver_done_fn *done);
