@@ -24,6 +24,17 @@ static char *read_all(FILE *file)
 	return text;
 }
 
+static int count_of(const char *text, const char *part)
+{
+	int n = 0;
+
+	while ((text = strstr(text, part))) {
+		text += strlen(part);
+		n++;
+	}
+	return n;
+}
+
 /* Neither the log, nor the configuration that is shown, nor the process's title has it. */
 static void expect_no_mark(struct daemon *daemon)
 {
@@ -140,6 +151,85 @@ START_TEST(a_server_that_may_drop_locks_is_warned_of)
 	}
 END_TEST
 
+static struct daemon *daemon_at_redis(void)
+{
+	char sections[200];
+
+	snprintf(sections, sizeof(sections), "[defaults]\nurl = %s\n[mutex a]\nkey = a\n",
+		 redis.unix_url);
+	return daemon_spawn("", sections);
+}
+
+static const struct {
+	const char *args[5];
+	const char *level, *text; /* NULL: nothing is said of it */
+} disks[] = {
+	{{NULL}, "warning", "it keeps nothing on disk"},
+	{{"--save", "3600 1"}, "info", "it keeps no more than snapshots on disk"},
+	{{"--appendonly", "yes"}, NULL, NULL},
+	/* Who may not ask is not told what he does not know. */
+	{{"--rename-command", "CONFIG", ""}, "info", "it keeps no more than snapshots on disk"},
+};
+
+START_TEST(a_server_that_forgets_when_it_restarts_is_warned_of)
+	{
+		struct daemon *daemon;
+		struct client *client;
+		char expected[80];
+		FILE *file;
+		char *text;
+
+		redis_server_start(&redis, false, disks[_i].args);
+		daemon = daemon_at_redis();
+		client = client_connect(daemon);
+		free(acquire(client, "a"));
+		client_close(client);
+		if (disks[_i].text) {
+			snprintf(expected, sizeof(expected), "%s: %s: %s", disks[_i].level,
+				 redis.unix_url, disks[_i].text);
+			daemon_expect_log(daemon, expected);
+		}
+		file = fopen(daemon->log_path, "r");
+		text = read_all(file);
+		fclose(file);
+		/* Once, though there are several connections. */
+		ck_assert_int_eq(count_of(text, "on disk"), disks[_i].text != NULL);
+		free(text);
+		ck_assert_int_eq(daemon_stop(daemon), 0);
+		redis_server_stop(&redis);
+	}
+END_TEST
+
+START_TEST(a_key_that_stands_for_ever_is_told_once)
+	{
+		struct daemon *daemon;
+		struct client *client;
+		FILE *file;
+		char *text;
+
+		redis_server_start(&redis, false, NULL);
+		redis_server_ask(&redis, "SET a forever");
+		daemon = daemon_at_redis();
+		client = client_connect(daemon);
+		for (int i = 0; i < 3; i++) {
+			say(client, "ACQUIRE a");
+			expect(client, "ERR already_locked*");
+		}
+		daemon_expect_log(daemon, "what stands at the key a has no expiry");
+		redis_server_ask(&redis, "PEXPIRE a 1");
+		say(client, "ACQUIRE a wait=5000");
+		expect(client, "OK *");
+		file = fopen(daemon->log_path, "r");
+		text = read_all(file);
+		fclose(file);
+		ck_assert_int_eq(count_of(text, "has no expiry"), 1);
+		free(text);
+		client_close(client);
+		ck_assert_int_eq(daemon_stop(daemon), 0);
+		redis_server_stop(&redis);
+	}
+END_TEST
+
 START_TEST(a_replica_is_not_used_and_said_to_be_one)
 	{
 		char sections[200];
@@ -168,6 +258,9 @@ int main(void)
 	tcase_set_timeout(tcase, 60);
 	tcase_add_test(tcase, a_password_is_never_shown_however_it_fails);
 	tcase_add_test(tcase, a_server_that_may_drop_locks_is_warned_of);
+	tcase_add_loop_test(tcase, a_server_that_forgets_when_it_restarts_is_warned_of, 0,
+			    sizeof(disks) / sizeof(disks[0]));
+	tcase_add_test(tcase, a_key_that_stands_for_ever_is_told_once);
 	tcase_add_test(tcase, a_replica_is_not_used_and_said_to_be_one);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);

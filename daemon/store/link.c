@@ -36,14 +36,24 @@ enum link_step {
 	STEP_INFO_SERVER,
 	STEP_INFO_REPLICATION,
 	STEP_INFO_MEMORY,
+	STEP_INFO_PERSISTENCE,
+	STEP_SAVE,
 	STEP_KILL,
 	STEP_SCRIPT, /* and up: SCRIPT LOAD */
 };
 
 static const char *const step_names[] = {
-	[STEP_AUTH] = "AUTH",	     [STEP_SELECT] = "SELECT",	  [STEP_SETNAME] = "CLIENT SETNAME",
-	[STEP_ID] = "CLIENT ID",     [STEP_INFO_SERVER] = "INFO", [STEP_INFO_REPLICATION] = "INFO",
-	[STEP_INFO_MEMORY] = "INFO", [STEP_KILL] = "CLIENT KILL", [STEP_SCRIPT] = "SCRIPT LOAD",
+	[STEP_AUTH] = "AUTH",
+	[STEP_SELECT] = "SELECT",
+	[STEP_SETNAME] = "CLIENT SETNAME",
+	[STEP_ID] = "CLIENT ID",
+	[STEP_INFO_SERVER] = "INFO",
+	[STEP_INFO_REPLICATION] = "INFO",
+	[STEP_INFO_MEMORY] = "INFO",
+	[STEP_INFO_PERSISTENCE] = "INFO",
+	[STEP_SAVE] = "CONFIG GET",
+	[STEP_KILL] = "CLIENT KILL",
+	[STEP_SCRIPT] = "SCRIPT LOAD",
 };
 
 /*
@@ -307,6 +317,7 @@ static void link_opened(struct conn *conn)
 	link->is_replica = false;
 	link->maxmemory = 0;
 	link->maxmemory_policy[0] = '\0';
+	link->has_log = link->has_snapshots = true;
 	link->version = 0;
 	link->missing = 0;
 	memset(&link->names, 0, sizeof(link->names));
@@ -325,6 +336,8 @@ static void link_opened(struct conn *conn)
 	LINK_ASK(link, STEP_INFO_SERVER, "INFO", "server");
 	LINK_ASK(link, STEP_INFO_REPLICATION, "INFO", "replication");
 	LINK_ASK(link, STEP_INFO_MEMORY, "INFO", "memory");
+	LINK_ASK(link, STEP_INFO_PERSISTENCE, "INFO", "persistence");
+	LINK_ASK(link, STEP_SAVE, "CONFIG", "GET", "save");
 	for (unsigned id = 0; id < N_SCRIPTS; id++)
 		link_ask(link, STEP_SCRIPT + id, 0, NULL);
 	conn_flush(conn);
@@ -367,7 +380,19 @@ static void link_read_info(struct link *link, unsigned step, const char *info)
 		info_field(info, "maxmemory_policy", link->maxmemory_policy,
 			   sizeof(link->maxmemory_policy));
 		break;
+	case STEP_INFO_PERSISTENCE:
+		info_field(info, "aof_enabled", value, sizeof(value));
+		link->has_log = strcmp(value, "0") != 0;
+		break;
 	}
+}
+
+/* CONFIG GET save: when snapshots are made; never, if that is empty. */
+static void link_read_save(struct link *link, const redisReply *reply)
+{
+	if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
+	    reply->element[1]->type == REDIS_REPLY_STRING)
+		link->has_snapshots = reply->element[1]->len > 0;
 }
 
 /* Can we do without what this step asked for? Then locks work, with less certainty or speed. */
@@ -382,6 +407,9 @@ static bool link_step_error(struct link *link, unsigned step, const char *error)
 	enum server_error class = server_error_classify(error);
 	char text[LINK_TEXT_SIZE];
 
+	/* Few users may ask for that, and locks lose nothing by it. */
+	if (step == STEP_SAVE && class != SERVER_ERROR_LOGIN)
+		return true;
 	switch (class) {
 	case SERVER_ERROR_NO_COMMAND:
 	case SERVER_ERROR_DENIED:
@@ -453,6 +481,8 @@ static void link_step_reply(struct link *link, const redisReply *reply)
 			return;
 	} else if (step == STEP_ID && reply->type == REDIS_REPLY_INTEGER) {
 		link->client_id = reply->integer;
+	} else if (step == STEP_SAVE) {
+		link_read_save(link, reply);
 	} else if (step == STEP_KILL) {
 		link->doubt.open = false; /* ended now, or gone before */
 	} else if (step >= STEP_SCRIPT && is_text && reply->len == SCRIPT_SHA_LEN) {

@@ -21,7 +21,7 @@ struct link;
 
 TAILQ_HEAD(link_ops, store_op);
 
-enum { LINK_ID_SIZE = 41, LINK_TEXT_SIZE = 256, LINK_STEPS_MAX = 8 + N_SCRIPTS };
+enum { LINK_ID_SIZE = 41, LINK_TEXT_SIZE = 256, LINK_STEPS_MAX = 10 + N_SCRIPTS };
 
 /* How an op is written when a cluster has sent it on. */
 enum link_how {
@@ -116,6 +116,8 @@ struct link {
 	bool is_replica;
 	int64_t maxmemory;
 	char maxmemory_policy[32];
+	/* What it keeps on disk, for all that it says. */
+	bool has_log, has_snapshots;
 	int version;	  /* the first number of it; 0: not known */
 	uint32_t missing; /* bits of steps that the server does not know or allow */
 

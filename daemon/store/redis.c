@@ -16,6 +16,8 @@
 #include "util/alloc.h"
 #include "util/log.h"
 
+enum { ENDLESS_TOLD_MAX = 256 };
+
 struct redis {
 	struct store store;
 	const struct store_env *env;
@@ -30,6 +32,9 @@ struct redis {
 	struct watcher watcher;
 	/* The server, and its data, that answered last; empty: not known. */
 	char run_id[LINK_ID_SIZE], history[LINK_ID_SIZE];
+	/* The keys without expiry that were told of: at most ENDLESS_TOLD_MAX, owned. */
+	char **endless;
+	unsigned n_endless;
 	bool was_up;
 	bool down_told;
 	char complaint[LINK_TEXT_SIZE]; /* the last in the log, which is not said again and again */
@@ -76,10 +81,40 @@ static void redis_moved(void *arg)
 	watcher_reconnect(&redis->watcher);
 }
 
+/* What stands at a key for ever keeps everybody waiting for ever: once a key, somebody is told. */
+static void redis_note_endless(struct redis *redis, const char *key)
+{
+	struct log_about about = {.store = redis->store.name};
+
+	for (unsigned i = 0; i < redis->n_endless; i++) {
+		if (strcmp(redis->endless[i], key) == 0)
+			return;
+	}
+	if (redis->n_endless == ENDLESS_TOLD_MAX)
+		return;
+	redis->endless = xrealloc(redis->endless, redis->n_endless + 1, sizeof(*redis->endless));
+	redis->endless[redis->n_endless++] = xstrdup(key);
+	log_write(LOG_LEVEL_WARNING, &about,
+		  "%s: what stands at the key %s has no expiry, and was set by another program: "
+		  "nobody gets the lock until it is deleted%s",
+		  redis->store.name, key,
+		  redis->n_endless == ENDLESS_TOLD_MAX ? "; further ones are not told" : "");
+}
+
+static void redis_forget_endless(struct redis *redis)
+{
+	while (redis->n_endless > 0)
+		free(redis->endless[--redis->n_endless]);
+	free(redis->endless);
+	redis->endless = NULL;
+}
+
 static void redis_done(struct link *link, struct store_op *op)
 {
 	struct redis *redis = redis_of_link(link);
 
+	if (op->status == STORE_HELD && op->pttl_ms == -1)
+		redis_note_endless(redis, op->key->key);
 	/* Each of a key's ops may have been on another connection. */
 	if (redis->settings.wait_replicas > 0 && !pool_settled(&redis->pool))
 		op->settled = false;
@@ -108,7 +143,7 @@ static void redis_complain(struct redis *redis, enum log_level level, const char
 	log_write(level, &about, "%s: %s", redis->store.name, text);
 }
 
-/* A Redis that forgets keys when it is full forgets locks, which somebody else gets then. */
+/* A Redis that forgets keys forgets locks, which somebody else gets then. */
 static void redis_warn(struct redis *redis, const struct link *link)
 {
 	struct log_about about = {.store = redis->store.name};
@@ -120,6 +155,17 @@ static void redis_warn(struct redis *redis, const struct link *link)
 			  "%s: with maxmemory-policy %s it may drop locks that are held; set it to "
 			  "noeviction",
 			  redis->store.name, link->maxmemory_policy);
+	if (!link->has_log && !link->has_snapshots)
+		log_write(LOG_LEVEL_WARNING, &about,
+			  "%s: it keeps nothing on disk, so that locks that are held are forgotten "
+			  "when it is restarted; set appendonly to yes",
+			  redis->store.name);
+	else if (!link->has_log)
+		log_write(LOG_LEVEL_INFO, &about,
+			  "%s: it keeps no more than snapshots on disk, so that it forgets the "
+			  "latest "
+			  "locks when it crashes; set appendonly to yes",
+			  redis->store.name);
 	if (link->version > 0 && link->version < 6)
 		log_write(LOG_LEVEL_WARNING, &about,
 			  "%s: it is older than Redis 6.0, with which nothing here was tried",
@@ -161,8 +207,10 @@ static void redis_up(struct link *link)
 		log_info("%s: it is there again", redis->store.name);
 	redis->down_told = false;
 	redis->complaint[0] = '\0';
-	if (warn)
+	if (warn) {
 		redis_warn(redis, link);
+		redis_forget_endless(redis);
+	}
 	if (changed && !first)
 		redis_tell(redis, STORE_EVENT_CHANGED);
 	if (failed)
@@ -261,6 +309,7 @@ static void redis_free(struct store *store)
 	pool_deinit(&redis->pool);
 	watcher_deinit(&redis->watcher);
 	tls_free(redis->own_tls);
+	redis_forget_endless(redis);
 	store_settings_deinit(&redis->settings);
 	url_deinit(&redis->url);
 	free(redis);

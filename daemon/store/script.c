@@ -7,7 +7,7 @@
  * and so on. K is used as RedMutex uses it: a plain string with an expiry.
  *
  *	at connect	AUTH, SELECT, CLIENT SETNAME, CLIENT ID, CLIENT KILL ID (only of connections
- *			that were lost with commands in flight), INFO, SCRIPT LOAD
+ *			that were lost with commands in flight), INFO, CONFIG GET save, SCRIPT LOAD
  *	all but check	EVALSHA, EVAL; by these:
  *	acquire		GET and SET of K; with fences TIME, GET and SET of {K}:fence; when announced
  *			SET of {K}:holder; if it is taken PTTL of K, PUBLISH to {K}:free
@@ -36,7 +36,8 @@
  *
  * CLIENT, INFO, SCRIPT, PUBLISH, PUBSUB and SUBSCRIBE may be refused: locks work without, but what
  * they are for (certainty after lost connections, warnings, shorter commands, quick wake-ups) does
- * not.
+ * not. CONFIG is for nobody whom the rule above names; who has it is warned of a server that makes
+ * no snapshots either.
  *
  * The scripts answer an array whose first member is how it went: 0 done, 1 another value stands
  * there, 2 nothing stands there. Those that are called for nearly every lock answer a bare number
