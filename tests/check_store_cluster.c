@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fake_redis.h"
 #include "redis_server.h"
 #include "store/slot.h"
 #include "store_bench.h"
@@ -855,6 +856,174 @@ START_TEST(slots_that_nobody_serves_are_told)
 	}
 END_TEST
 
+/* ------------------------------------------------------------------ nodes that lie */
+
+enum { N_FAKES = 2 };
+
+static struct fake_redis fakes[N_FAKES];
+static char fake_map[512];		    /* the answer to CLUSTER SLOTS */
+static char fake_lock_answers[N_FAKES][64]; /* to locks; empty: as usual */
+static unsigned n_maps, n_locks[N_FAKES];
+
+static const char *fake_answer(struct fake_redis *fake, const redisReply *command)
+{
+	const int i = (int)(fake - fakes);
+
+	if (fake_is(command, "CLUSTER")) {
+		n_maps++;
+		return fake_map;
+	}
+	if (!fake_is(command, "EVALSHA") && !fake_is(command, "EVAL") && !fake_is(command, "SET"))
+		return fake_usual;
+	n_locks[i]++;
+	return *fake_lock_answers[i] ? fake_lock_answers[i] : fake_usual;
+}
+
+/* A map in which a host, as it stands in the answer, has all slots. */
+static void fake_map_to(const char *host, int port)
+{
+	snprintf(fake_map, sizeof(fake_map),
+		 "*1\r\n*3\r\n:0\r\n:16383\r\n*3\r\n%s:%d\r\n$2\r\nid\r\n", host, port);
+}
+
+static void setup_fakes(void)
+{
+	memset(fake_lock_answers, 0, sizeof(fake_lock_answers));
+	memset(n_locks, 0, sizeof(n_locks));
+	n_maps = 0;
+	store_key_init(&key, "k");
+	bench_init(&bench);
+	for (int i = 0; i < N_FAKES; i++) {
+		fake_redis_start_tcp(&fakes[i], bench.base);
+		fakes[i].answer = fake_answer;
+	}
+	snprintf(url, sizeof(url), "redis-cluster://localhost:%d", fakes[0].port);
+	fake_map_to("$9\r\n127.0.0.1\r\n", fakes[0].port);
+}
+
+static void teardown_fakes(void)
+{
+	bench_close(&bench);
+	for (int i = 0; i < N_FAKES; i++)
+		fake_redis_stop(&fakes[i]);
+	bench_deinit(&bench);
+	store_key_deinit(&key);
+}
+
+/* All ways to say where a node is: itself in three, and by name. */
+static const char *const hosts[] = {
+	"$0\r\n\r\n", "$-1\r\n", "*-1\r\n", "$9\r\n127.0.0.1\r\n", "$9\r\nlocalhost\r\n",
+};
+
+START_TEST(a_node_is_found_however_its_host_is_written)
+	{
+		fake_map_to(hosts[_i], fakes[0].port);
+		bench_open(&bench, url, NULL);
+		EXPECT_OK(STORE_RELEASE, &key, 'a');
+		ck_assert_uint_eq(n_locks[0], 1);
+	}
+END_TEST
+
+static const char *const nonsense[] = {
+	"*0\r\n",
+	"*1\r\n:1\r\n",
+	"*1\r\n*0\r\n",
+	"*1\r\n*3\r\n:-5\r\n:16383\r\n*2\r\n$1\r\nh\r\n:1\r\n",
+	"*1\r\n*3\r\n:0\r\n:99999\r\n*2\r\n$1\r\nh\r\n:1\r\n",
+	"*1\r\n*3\r\n:9\r\n:1\r\n*2\r\n$1\r\nh\r\n:1\r\n",
+	"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$1\r\n?\r\n:1\r\n",
+	"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$1\r\nh\r\n:70000\r\n",
+	"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n:1\r\n:1\r\n",
+	"*1\r\n*3\r\n:0\r\n:16383\r\n*1\r\n$1\r\nh\r\n",
+	"$5\r\nhello\r\n",
+	"-ERR what\r\n",
+};
+
+START_TEST(a_map_that_makes_no_sense_is_told_and_asked_for_again)
+	{
+		const struct answer *answer;
+
+		snprintf(fake_map, sizeof(fake_map), "%s", nonsense[_i]);
+		bench_open(&bench, url, NULL);
+		answer = bench_do(&bench, STORE_RELEASE, &key, 'a');
+		ck_assert_int_eq(answer->op.status, STORE_REFUSED);
+		fake_map_to(hosts[0], fakes[0].port);
+		for (int i = 0; bench_do(&bench, STORE_RELEASE, &key, 'a')->op.status != STORE_OK;
+		     i++) {
+			ck_assert_int_lt(i, 1000);
+			bench_turn_for(&bench, 20);
+		}
+	}
+END_TEST
+
+static void with_short_timeouts(struct store_settings *settings)
+{
+	settings->command_timeout_ms = settings->connect_timeout_ms = 400;
+}
+
+/* Sent from one to the other and back: where to, and by which word. */
+static const char *const circles[] = {"MOVED 7629 127.0.0.1", "ASK 7629 127.0.0.1", "MOVED 7629 "};
+
+START_TEST(who_is_sent_round_in_circles_is_refused_in_time)
+	{
+		const struct answer *answer;
+		int64_t began_ms;
+
+		for (int i = 0; i < N_FAKES; i++) {
+			snprintf(fake_lock_answers[i], sizeof(fake_lock_answers[i]), "-%s:%d\r\n",
+				 circles[_i], fakes[1 - i].port);
+		}
+		bench_open(&bench, url, with_short_timeouts);
+		began_ms = bench_now_ms();
+		answer = bench_do(&bench, STORE_RELEASE, &key, 'a');
+		ck_assert_int_eq(answer->op.status, STORE_REFUSED);
+		ck_assert_int_lt(bench_now_ms() - began_ms, 500);
+		ck_assert_ptr_nonnull(strstr(answer->text, _i == 1 ? "ASK" : "MOVED"));
+		/* A few at once, and then with pauses. */
+		ck_assert_uint_le(n_locks[0] + n_locks[1], 120);
+	}
+END_TEST
+
+START_TEST(who_is_sent_to_nowhere_is_refused_and_served_after_the_next_map)
+	{
+		const struct answer *answer;
+
+		snprintf(fake_lock_answers[0], sizeof(fake_lock_answers[0]),
+			 "-MOVED 7629 127.0.0.1:1\r\n");
+		bench_open(&bench, url, with_short_timeouts);
+		answer = bench_do(&bench, STORE_RELEASE, &key, 'a');
+		ck_assert_int_eq(answer->op.status, STORE_REFUSED);
+		ck_assert_ptr_nonnull(strstr(answer->text, "127.0.0.1:1"));
+		fake_lock_answers[0][0] = '\0';
+		for (int64_t began_ms = bench_now_ms();
+		     bench_do(&bench, STORE_RELEASE, &key, 'a')->op.status != STORE_OK;) {
+			ck_assert_int_lt(bench_now_ms() - began_ms, 2000);
+			bench_turn_for(&bench, 20);
+		}
+	}
+END_TEST
+
+static const char *say_nothing(struct fake_redis *fake, const redisReply *command)
+{
+	(void)fake;
+	(void)command;
+	return fake_silence;
+}
+
+START_TEST(a_first_node_that_hangs_costs_one_connect_timeout)
+	{
+		int64_t began_ms = bench_now_ms();
+
+		fake_map_to("$9\r\n127.0.0.1\r\n", fakes[1].port);
+		fakes[0].answer = say_nothing;
+		snprintf(url, sizeof(url), "redis-cluster://127.0.0.1:%d,127.0.0.1:%d",
+			 fakes[0].port, fakes[1].port);
+		bench_open(&bench, url, with_short_timeouts);
+		while (bench_do(&bench, STORE_RELEASE, &key, 'a')->op.status != STORE_OK)
+			ck_assert_int_lt(bench_now_ms() - began_ms, 1500);
+	}
+END_TEST
+
 START_TEST(one_that_is_no_cluster_is_told_for_good)
 	{
 		const struct answer *answer;
@@ -899,7 +1068,8 @@ int main(void)
 {
 	Suite *suite = suite_create("store_cluster");
 	TCase *verbs = tcase_create("verbs"), *failover = tcase_create("failover"),
-	      *replicas = tcase_create("replicas"), *alone = tcase_create("alone");
+	      *replicas = tcase_create("replicas"), *lies = tcase_create("lies"),
+	      *alone = tcase_create("alone");
 	SRunner *runner;
 	int failed;
 
@@ -936,6 +1106,17 @@ int main(void)
 			    4);
 	tcase_add_test(replicas, slots_move_under_load_and_no_replicated_request_is_lost);
 	suite_add_tcase(suite, replicas);
+	tcase_add_checked_fixture(lies, setup_fakes, teardown_fakes);
+	tcase_set_timeout(lies, 60);
+	tcase_add_loop_test(lies, a_node_is_found_however_its_host_is_written, 0,
+			    sizeof(hosts) / sizeof(hosts[0]));
+	tcase_add_loop_test(lies, a_map_that_makes_no_sense_is_told_and_asked_for_again, 0,
+			    sizeof(nonsense) / sizeof(nonsense[0]));
+	tcase_add_loop_test(lies, who_is_sent_round_in_circles_is_refused_in_time, 0,
+			    sizeof(circles) / sizeof(circles[0]));
+	tcase_add_test(lies, who_is_sent_to_nowhere_is_refused_and_served_after_the_next_map);
+	tcase_add_test(lies, a_first_node_that_hangs_costs_one_connect_timeout);
+	suite_add_tcase(suite, lies);
 	tcase_set_timeout(alone, 120);
 	tcase_add_test(alone, one_that_is_no_cluster_is_told_for_good);
 	tcase_add_test(alone, one_that_is_not_there_is_told_and_found_later);

@@ -24,6 +24,7 @@ static const struct {
 	{"redis://[::1]", "redis://[::1]", "::1", 6379, NULL, 0, NULL, NULL},
 	{"redis://u:p@[fe80::1]:65535/2", "redis://[fe80::1]:65535/2", "fe80::1", 65535, NULL, 2,
 	 "u", "p"},
+	{"redis://[::1]:6379/3", "redis://[::1]:6379/3", "::1", 6379, NULL, 3, NULL, NULL},
 	{"redis://:secret@h", "redis://h", "h", 6379, NULL, 0, NULL, "secret"},
 	{"redis://u@h", "redis://h", "h", 6379, NULL, 0, "u", NULL},
 	{"redis://a%40b:p%3Aq%2f%25%20@h", "redis://h", "h", 6379, NULL, 0, "a@b", "p:q/% "},
