@@ -902,10 +902,11 @@ static void link_op_reply(struct link *link, const redisReply *reply)
 	} else if (is_read) {
 		link_answer(link, op);
 	} else {
+		/* It may be that of another command, and so may all that come behind it. */
 		log_warning("%s: an answer that makes no sense to a command of kind %d",
 			    link->setup->name, op->verb);
-		link_answer_failure(link, op, STORE_UNKNOWN, false,
-				    "it answered what makes no sense");
+		TAILQ_INSERT_HEAD(&link->sent, op, entry);
+		link_fail(link, "it answered what makes no sense", false);
 	}
 }
 
