@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fake_redis.h"
 #include "redis_server.h"
 #include "store_bench.h"
 #include "util/alloc.h"
@@ -257,6 +258,31 @@ START_TEST(a_server_that_hangs_is_noticed_though_nothing_is_asked)
 	}
 END_TEST
 
+static const char *drop_subscribers(struct fake_redis *fake, const redisReply *command)
+{
+	(void)fake;
+	return fake_is(command, "SUBSCRIBE") ? fake_drop : fake_usual;
+}
+
+START_TEST(a_server_that_hangs_up_on_subscribers_is_not_pestered)
+	{
+		struct fake_redis fake;
+
+		bench_close(&bench);
+		fake_redis_start(&fake, bench.base);
+		fake.answer = drop_subscribers;
+		bench_open(&bench, fake.url, NULL);
+		store_watch(bench.store, &heard.watch);
+		bench_turn_for(&bench, 2000);
+		/* 20 ms, and twice as long each time; one connection more is for commands. */
+		ck_assert_uint_ge(fake.n_accepted, 4);
+		ck_assert_uint_le(fake.n_accepted, 14);
+		store_unwatch(bench.store, &heard.watch);
+		bench_close(&bench);
+		fake_redis_stop(&fake);
+	}
+END_TEST
+
 enum { MANY = 5000 };
 
 START_TEST(thousands_of_channels_are_heard)
@@ -311,6 +337,7 @@ int main(void)
 	tcase_add_test(tcase, a_watch_that_comes_and_goes_is_told_once_more);
 	tcase_add_test(tcase, a_lost_connection_is_told_by_being_ready_again);
 	tcase_add_test(tcase, a_server_that_hangs_is_noticed_though_nothing_is_asked);
+	tcase_add_test(tcase, a_server_that_hangs_up_on_subscribers_is_not_pestered);
 	tcase_add_test(tcase, thousands_of_channels_are_heard);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);

@@ -19,6 +19,8 @@ enum {
 	IDLE_CLOSE_US = 30 * 1000000,
 	BACKOFF_FIRST_MS = 20,
 	BACKOFF_MAX_MS = 1000,
+	/* A connection that lasted so long was a good one: begin with short pauses again. */
+	BACKOFF_FORGIVE_US = 1000000,
 };
 
 struct watcher_channel {
@@ -297,6 +299,9 @@ static void watcher_set_down(struct watcher *watcher)
 	struct watcher_channel *channel, *next;
 	uint16_t chance;
 
+	if (watcher->up &&
+	    clock_now_us(watcher->env->clock) - watcher->up_since_us >= BACKOFF_FORGIVE_US)
+		watcher->backoff_ms = BACKOFF_FIRST_MS;
 	watcher->up = watcher->pinged = false;
 	watcher->n_replies = 0;
 	event_del(&watcher->timer);
@@ -338,7 +343,7 @@ static void watcher_set_up(struct watcher *watcher)
 
 	conn_established(&watcher->conn);
 	watcher->up = watcher->heard = true;
-	watcher->backoff_ms = BACKOFF_FIRST_MS;
+	watcher->up_since_us = clock_now_us(watcher->env->clock);
 	watcher_timer_in(watcher, PING_INTERVAL_MS);
 	HASH_ITER (hh, watcher->channels, channel, next)
 		watcher_mark(watcher, channel);

@@ -33,6 +33,7 @@ struct watcher {
 	struct conn conn;
 	struct event timer; /* down: the next attempt; up: is it still alive? */
 	bool retrying, up, heard, pinged;
+	int64_t up_since_us;
 	int64_t backoff_ms;
 	int64_t idle_since_us; /* from when on nobody watches; CLOCK_NEVER: somebody does */
 
