@@ -3,10 +3,12 @@
 #include "config.h"
 
 #include <check.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "redis_server.h"
@@ -248,6 +250,22 @@ START_TEST(a_key_of_another_kind_is_refused_for_good)
 	}
 END_TEST
 
+START_TEST(an_answer_that_would_fill_the_memory_ends_the_connection)
+	{
+		const struct answer *answer;
+
+		bench_open(&bench, server.unix_url, NULL);
+		redis_server_ask(&server, "SETRANGE k 40000000 x");
+		answer = bench_do(&bench, STORE_CHECK, &key, 'a');
+		ck_assert_int_eq(answer->op.status, STORE_UNKNOWN);
+		ck_assert_msg(strstr(answer->text, "an answer of more than") != NULL, "%s",
+			      answer->text);
+		/* Whoever only wants to know that somebody has it is told. */
+		ck_assert_int_eq(ask(STORE_LOOK, 'a'), STORE_HELD);
+		ck_assert_int_eq(ask(STORE_ACQUIRE, 'a'), STORE_HELD);
+	}
+END_TEST
+
 START_TEST(a_counter_that_is_out_of_range_grants_nothing)
 	{
 		struct answer answer;
@@ -301,6 +319,14 @@ static void write_password(const char *text)
 	fclose(file);
 }
 
+static unsigned n_ready;
+
+static void note_ready(struct store_watch *watch)
+{
+	(void)watch;
+	n_ready++;
+}
+
 static void with_file(struct store_settings *settings)
 {
 	settings->password_file = xstrdup(password_path);
@@ -344,6 +370,106 @@ START_TEST(a_password_may_have_any_character)
 		write_password(PASSWORD "\n");
 		bench_open(&bench, server.unix_url, with_file);
 		ck_assert_int_eq(ask(STORE_ACQUIRE, 'a'), STORE_OK);
+	}
+END_TEST
+
+enum { SECRET_LEN = 24 };
+
+/* A letter of a password that nothing in this process may contain but in passing. */
+static char secret_letter(int i)
+{
+	return (char)('a' + (i * i + 5 * i + 3) % 26);
+}
+
+/* In a process of its own: what it has in its memory does not count. */
+static void write_secret(const char *path, const char *before)
+{
+	pid_t child = fork();
+	int status;
+
+	ck_assert_int_ge(child, 0);
+	if (child == 0) {
+		FILE *file = fopen(path, "w");
+
+		if (!file)
+			_exit(1);
+		fputs(before, file);
+		for (int i = 0; i < SECRET_LEN; i++)
+			fputc(secret_letter(i), file);
+		fputc('\n', file);
+		_exit(fclose(file) != 0);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(status, 0);
+}
+
+static bool is_secret(const char *at)
+{
+	int i = 0;
+
+	while (i < SECRET_LEN && at[i] == secret_letter(i))
+		i++;
+	return i == SECRET_LEN;
+}
+
+/* How often the password stands in all memory that can be written. */
+static unsigned count_secrets(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	char line[512];
+	unsigned n = 0;
+
+	ck_assert_ptr_nonnull(maps);
+	while (fgets(line, sizeof(line), maps)) {
+		unsigned long start, end;
+		char rights[8];
+
+		ck_assert_int_eq(sscanf(line, "%lx-%lx %7s", &start, &end, rights), 3);
+		if (strncmp(rights, "rw", 2) != 0 || strstr(line, "[v"))
+			continue;
+		for (const char *at = (const char *)start; at + SECRET_LEN <= (const char *)end;
+		     at++) {
+			if (*at == secret_letter(0) && is_secret(at))
+				n++;
+		}
+	}
+	fclose(maps);
+	return n;
+}
+
+static void start_with_secret(void)
+{
+	char conf[96];
+
+	/* Where it is before it is started its folder is not yet. */
+	redis_server_start(&server, false, NULL);
+	snprintf(password_path, sizeof(password_path), "%s/password", server.dir);
+	snprintf(conf, sizeof(conf), "%s/secret.conf", server.dir);
+	write_secret(password_path, "");
+	write_secret(conf, "requirepass ");
+	server.args[0] = strdup("--include");
+	server.args[1] = strdup(conf);
+	redis_server_restart(&server);
+}
+
+START_TEST(a_password_out_of_a_file_is_in_no_memory_once_it_was_said)
+	{
+		struct store_watch watch = {.key = &key, .ready = note_ready};
+		static char copy[SECRET_LEN];
+		int fd;
+
+		start_with_secret();
+		bench_open(&bench, server.unix_url, with_file);
+		store_watch(bench.store, &watch);
+		ck_assert_int_eq(ask(STORE_ACQUIRE, 'a'), STORE_OK);
+		bench_await_count(&bench, &n_ready, 1);
+		ck_assert_uint_eq(count_secrets(), 0);
+		store_unwatch(bench.store, &watch);
+		/* It would have been found. */
+		fd = open(password_path, O_RDONLY | O_CLOEXEC);
+		ck_assert_int_eq(read(fd, copy, SECRET_LEN), SECRET_LEN);
+		close(fd);
+		ck_assert_uint_eq(count_secrets(), 1);
 	}
 END_TEST
 
@@ -447,7 +573,7 @@ int main(void)
 {
 	Suite *suite = suite_create("store_redis");
 	TCase *absent = tcase_create("absent"), *faults = tcase_create("faults"),
-	      *login = tcase_create("login");
+	      *secrets = tcase_create("secrets"), *login = tcase_create("login");
 	SRunner *runner;
 	int failed;
 
@@ -469,8 +595,13 @@ int main(void)
 	tcase_add_test(faults, scripts_may_be_flushed_at_any_time);
 	tcase_add_test(faults, a_full_server_refuses_grants_and_takes_releases);
 	tcase_add_test(faults, a_key_of_another_kind_is_refused_for_good);
+	tcase_add_test(faults, an_answer_that_would_fill_the_memory_ends_the_connection);
 	tcase_add_test(faults, a_counter_that_is_out_of_range_grants_nothing);
 	tcase_add_test(faults, a_replica_is_refused_and_its_promotion_is_a_change);
+	tcase_set_timeout(secrets, 60);
+	tcase_add_checked_fixture(secrets, setup, teardown);
+	tcase_add_test(secrets, a_password_out_of_a_file_is_in_no_memory_once_it_was_said);
+	suite_add_tcase(suite, secrets);
 	tcase_set_timeout(login, 60);
 	tcase_add_checked_fixture(login, setup_password, teardown);
 	tcase_add_test(login, a_password_may_have_any_character);

@@ -19,7 +19,10 @@
 #include "store/tls.h"
 #include "util/alloc.h"
 
-enum { ADDRESS_SIZE = 64 }; /* of the longest IPv6 address with its interface */
+enum {
+	ADDRESS_SIZE = 64,   /* of the longest IPv6 address with its interface */
+	REPLY_MAX = 1 << 24, /* what we ask for is smaller, unless somebody wants to fill us up */
+};
 
 static void conn_read_cb(evutil_socket_t fd, short what, void *arg);
 static void conn_write_cb(evutil_socket_t fd, short what, void *arg);
@@ -88,7 +91,6 @@ void conn_close(struct conn *conn)
 	conn->host = NULL;
 	conn->tls = NULL;
 	resp_clear(&conn->out);
-	conn->unsent = false;
 	conn->state = CONN_CLOSED;
 	conn->generation++;
 }
@@ -262,6 +264,7 @@ void conn_established(struct conn *conn)
 {
 	conn->established = true;
 	conn->skip = 0;
+	resp_wipe(&conn->out); /* who we are has been said */
 	event_del(&conn->timer);
 }
 
@@ -300,41 +303,49 @@ static void conn_timer_cb(evutil_socket_t fd, short what, void *arg)
 
 /* ------------------------------------------------------------------ bytes */
 
+/* Return: how many bytes were taken, or -1 and why not. */
+static ssize_t conn_write(struct conn *conn, char *why, size_t size)
+{
+	const char *bytes = conn->out.data + conn->out.start;
+	size_t len = resp_len(&conn->out);
+	bool lasting;
+	ssize_t n;
+
+	conn->n_writes++;
+	tls_prepare(conn->session);
+	if (conn->session)
+		n = tls_write(conn->session, bytes, len);
+	else
+		n = send(conn->context->fd, bytes, len, MSG_NOSIGNAL);
+	if (n >= 0)
+		return n;
+	if (!conn->session && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	snprintf(why, size, "%s", strerror(errno));
+	if (conn->session)
+		tls_failure(conn->session, why, size, &lasting);
+	return -1;
+}
+
 void conn_flush(struct conn *conn)
 {
 	unsigned generation = conn->generation;
-	int done = 0;
+	char why[sizeof(conn->why)];
+	ssize_t n;
 
-	if (conn->state != CONN_OPEN || event_pending(&conn->write_event, EV_WRITE, NULL))
+	if (conn->state != CONN_OPEN || resp_len(&conn->out) == 0 ||
+	    event_pending(&conn->write_event, EV_WRITE, NULL))
 		return;
-	if (resp_len(&conn->out) > 0) {
-		if (redisAppendFormattedCommand(conn->context, conn->out.data + conn->out.start,
-						resp_len(&conn->out)) != REDIS_OK) {
-			conn_fail_by_context(conn);
-			return;
-		}
-		resp_consume(&conn->out, resp_len(&conn->out));
-	} else if (!conn->unsent) {
-		return;
-	}
-	conn->n_writes++;
-	tls_prepare(conn->session);
-	if (redisBufferWrite(conn->context, &done) != REDIS_OK) {
-		char why[sizeof(conn->why)];
-
-		/*
-		 * The server may have answered before it left: why it did, perhaps. hiredis would
-		 * read no more after an error.
-		 */
-		snprintf(why, sizeof(why), "%s", conn->context->errstr);
-		conn->context->err = 0;
+	n = conn_write(conn, why, sizeof(why));
+	if (n < 0) {
+		/* The server may have answered before it left: why it did, perhaps. */
 		conn_poll(conn);
 		if (generation == conn->generation)
 			conn_fail(conn, "%s", why);
 		return;
 	}
-	conn->unsent = !done;
-	if (conn->unsent)
+	resp_consume(&conn->out, (size_t)n);
+	if (resp_len(&conn->out) > 0)
 		event_add(&conn->write_event, NULL);
 }
 
@@ -363,6 +374,12 @@ static void conn_write_cb(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+/* How much has come that is no whole answer yet. */
+static size_t reader_has(const redisReader *reader)
+{
+	return reader->len - reader->pos;
+}
+
 /* Return: whether there may be more to read. */
 static bool conn_read(struct conn *conn)
 {
@@ -384,8 +401,10 @@ static bool conn_read(struct conn *conn)
 			conn_fail_by_context(conn);
 			return false;
 		}
+		if (!reply && reader_has(context->reader) > REPLY_MAX)
+			conn_fail(conn, "an answer of more than %d bytes", REPLY_MAX);
 		if (!reply)
-			return true;
+			return generation == conn->generation;
 		conn->class->reply(conn, reply);
 		freeReplyObject(reply);
 	}

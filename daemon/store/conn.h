@@ -12,7 +12,9 @@
  * answer, and to know what was written when a connection ends. And hiredis is never given a host's
  * name, only addresses: it would look it up right there, and hold up the loop.
  *
- * hiredis writes so that SIGPIPE may be raised: the process has to ignore it.
+ * What goes out is written from our own buffer: hiredis would keep a copy of it, passwords
+ * included, in memory that it frees. OpenSSL writes so that SIGPIPE may be raised: the process has
+ * to ignore it.
  */
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -69,8 +71,9 @@ struct conn {
 	struct addrinfo *addresses, *next_address; /* of the host; owned */
 	unsigned skip;				   /* begin with a later one: the first hung */
 	struct event read_event, write_event, timer;
-	struct resp out;   /* the owner appends to it and calls conn_flush() */
-	bool unsent;	   /* the context has bytes that the kernel did not take yet */
+	/* The owner appends to it and calls conn_flush(), which leaves what the kernel won't take.
+	 */
+	struct resp out;
 	uint64_t n_writes; /* calls of write(2), for the tests */
 	bool lasting;	   /* for closed(): trying again will not help */
 	char why[256];

@@ -26,6 +26,14 @@ void resp_clear(struct resp *resp)
 	resp->start = resp->end = 0;
 }
 
+void resp_wipe(struct resp *resp)
+{
+	if (!resp->data)
+		return;
+	explicit_bzero(resp->data, resp->start);
+	explicit_bzero(resp->data + resp->end, resp->size - resp->end);
+}
+
 void resp_consume(struct resp *resp, size_t n)
 {
 	assert(n <= resp_len(resp));
@@ -40,20 +48,18 @@ void resp_consume(struct resp *resp, size_t n)
 /* Room for n more bytes at the end. */
 static void resp_make_room(struct resp *resp, size_t n)
 {
-	size_t len = resp_len(resp), size = resp->size;
+	size_t len = resp_len(resp), size = resp->size > 0 ? resp->size : RESP_FIRST_SIZE;
+	char *data = resp->data;
 
-	if (resp->start > 0) {
-		memmove(resp->data, resp->data + resp->start, len);
-		resp->start = 0;
-		resp->end = len;
-	}
-	if (size == 0)
-		size = RESP_FIRST_SIZE;
 	while (size - len < n)
 		size *= 2;
 	if (size != resp->size)
-		resp->data = xrealloc(resp->data, size, 1);
-	resp->size = size;
+		data = xcalloc(size, 1);
+	if (len > 0)
+		memmove(data, resp->data + resp->start, len);
+	if (data != resp->data)
+		resp_deinit(resp); /* not realloc(3), which may leave a password behind */
+	*resp = (struct resp){.data = data, .end = len, .size = size};
 }
 
 static inline char *resp_room(struct resp *resp, size_t n)

@@ -17,6 +17,8 @@ struct resp {
 void resp_deinit(struct resp *resp);
 /* Forgets what is in it, with the bytes themselves: they may be a password. */
 void resp_clear(struct resp *resp);
+/* Overwrites what lies around the bytes that are still to go out: they may be a password. */
+void resp_wipe(struct resp *resp);
 /* The first n bytes are done with. Gives a large buffer back when it is empty. */
 void resp_consume(struct resp *resp, size_t n);
 

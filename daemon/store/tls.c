@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <hiredis/hiredis_ssl.h>
+#include <limits.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
@@ -132,6 +133,8 @@ static SSL_CTX *tls_make_context(const struct tls *tls, char *why, size_t size)
 	}
 	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
 	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+	/* What was not taken is offered again, perhaps from elsewhere and with more behind it. */
+	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 #ifdef SSL_OP_IGNORE_UNEXPECTED_EOF
 	/* Servers just leave; that nothing is cut off is seen by the answers. */
 	SSL_CTX_set_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
@@ -263,6 +266,27 @@ enum tls_progress tls_handshake(struct tls_session *session)
 	default:
 		return TLS_FAILED;
 	}
+}
+
+ssize_t tls_write(struct tls_session *session, const char *bytes, size_t len)
+{
+	size_t done = 0;
+
+	/* A record at a time. */
+	while (done < len) {
+		size_t left = len - done;
+		int n = SSL_write(session->ssl, bytes + done, left < INT_MAX ? (int)left : INT_MAX);
+
+		if (n <= 0) {
+			int error = SSL_get_error(session->ssl, n);
+
+			if (error != SSL_ERROR_WANT_WRITE && error != SSL_ERROR_WANT_READ)
+				return -1;
+			break;
+		}
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
 }
 
 bool tls_pending(const struct tls_session *session)

@@ -12,6 +12,7 @@
 #include <hiredis/hiredis.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 struct store_settings;
 
@@ -49,6 +50,8 @@ enum tls_progress tls_handshake(struct tls_session *session);
 
 /* Call before every read and write of the context. Accepts NULL. */
 void tls_prepare(struct tls_session *session);
+/* Return: how many bytes were taken, perhaps none for now, or -1. */
+ssize_t tls_write(struct tls_session *session, const char *bytes, size_t len);
 /* Is there something decrypted that was not read yet? Accepts NULL. */
 bool tls_pending(const struct tls_session *session);
 
