@@ -212,6 +212,81 @@ START_TEST(sentinels_may_ask_for_a_password_of_their_own)
 	}
 END_TEST
 
+/* ------------------------------------------------------------------ wait_replicas */
+
+static struct redis_server second; /* replica */
+
+static void with_replicas(struct store_settings *settings)
+{
+	settings->wait_replicas = 1;
+	settings->pool_size = 2;
+}
+
+static void setup_replicas(void)
+{
+	const int64_t end_ms = bench_now_ms() + 20000;
+
+	setup();
+	redis_server_start(&second, true, NULL);
+	redis_server_ask(&second, "REPLICAOF 127.0.0.1 %d", master.port);
+	bench_open(&bench, url, with_replicas);
+	/* Twice: what a replica says first may stand before the stream of commands has begun. */
+	for (int n = 0; n < 2; n += redis_server_ask_integer(&master, "WAIT 2 2000") == 2)
+		ck_assert_msg(bench_now_ms() < end_ms, "the replicas do not come");
+	for (int i = 0; i < N_SENTINELS; i++) {
+		await_word(&sentinels[i], "SENTINEL MASTER mymaster", "num-slaves 2");
+		await_word(&sentinels[i], "SENTINEL MASTER mymaster", "num-other-sentinels 2");
+	}
+}
+
+static void teardown_replicas(void)
+{
+	bench_close(&bench);
+	redis_server_stop(&second);
+	teardown();
+}
+
+START_TEST(a_failover_keeps_what_replicas_have_and_waits_for_those_that_are_left)
+	{
+		struct redis_server *promoted, *left;
+		const struct answer *answer;
+		int64_t began_ms;
+
+		ck_assert_int_eq(acquire('a'), STORE_OK);
+		redis_server_kill(&master);
+		began_ms = bench_now_ms();
+		/* Renewed as soon as the new master has a replica, and never said to be gone. */
+		do {
+			answer = bench_do(&bench, STORE_EXTEND, &key, 'a');
+			ck_assert_msg(answer->op.status == STORE_OK ||
+					      answer->op.status == STORE_REFUSED ||
+					      answer->op.status == STORE_UNKNOWN,
+				      "%d", answer->op.status);
+			ck_assert_msg(bench_now_ms() < began_ms + 30000, "%s", answer->text);
+			bench_turn_for(&bench, 10);
+		} while (answer->op.status != STORE_OK);
+		/* Sentinels have ended these, perhaps. */
+		redis_server_hang_up(&replica);
+		redis_server_hang_up(&second);
+		promoted =
+			strstr(redis_server_ask(&replica, "ROLE"), "master") ? &replica : &second;
+		left = promoted == &replica ? &second : &replica;
+		ck_assert_int_eq(redis_server_ask(promoted, "GET k")[0], 'a');
+		ck_assert_int_eq(redis_server_ask(left, "GET k")[0], 'a');
+		/* Handed over, released and granted there as well. */
+		redis_server_pause(left);
+		answer = bench_do(&bench, STORE_REPLACE, &key, 'a');
+		ck_assert_int_eq(answer->op.status, STORE_REFUSED);
+		ck_assert_msg(strstr(answer->text, "0 of 1 replicas have it") != NULL, "%s",
+			      answer->text);
+		ck_assert_int_eq(acquire('c'), STORE_REFUSED);
+		ck_assert_str_eq(redis_server_ask(promoted, "GET k"), "(nil)");
+		redis_server_resume(left);
+		ck_assert_int_eq(acquire('c'), STORE_OK);
+		ck_assert_int_eq(redis_server_ask(left, "GET k")[0], 'c');
+	}
+END_TEST
+
 /* ------------------------------------------------------------------ that lie, lag and hang */
 
 enum { N_FAKES = 3, AT_A = 0, AT_B = 1 };
@@ -495,7 +570,8 @@ END_TEST
 static Suite *sentinel_suite(void)
 {
 	Suite *suite = suite_create("store/sentinel");
-	TCase *tc = tcase_create("sentinel"), *fake = tcase_create("fake");
+	TCase *tc = tcase_create("sentinel"), *fake = tcase_create("fake"),
+	      *replicas = tcase_create("replicas");
 
 	tcase_set_timeout(tc, 90);
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -508,6 +584,11 @@ static Suite *sentinel_suite(void)
 	tcase_add_test(tc, a_failover_by_order_is_followed_while_the_old_master_lives);
 	tcase_add_test(tc, sentinels_may_ask_for_a_password_of_their_own);
 	suite_add_tcase(suite, tc);
+	tcase_set_timeout(replicas, 90);
+	tcase_add_checked_fixture(replicas, setup_replicas, teardown_replicas);
+	tcase_add_test(replicas,
+		       a_failover_keeps_what_replicas_have_and_waits_for_those_that_are_left);
+	suite_add_tcase(suite, replicas);
 	tcase_set_timeout(fake, 60);
 	tcase_add_checked_fixture(fake, setup_fakes, teardown_fakes);
 	tcase_add_test(fake, the_latest_failover_counts_when_sentinels_disagree);
