@@ -747,7 +747,9 @@ START_TEST(a_child_closes_its_copy_and_is_told_so)
 			    redmutex_ping_async(rm, NULL, NULL, NULL) != REDMUTEX_EFORKED)
 				_exit(1);
 			redmutex_close(rm);
-			_exit(0);
+			/* Not _exit(): valgrind would look for what the script's thread has. */
+			execl("/bin/true", "true", (char *)NULL);
+			_exit(1);
 		}
 		ck_assert_int_eq(waitpid(child, &status, 0), child);
 		ck_assert_int_eq(status, 0);
