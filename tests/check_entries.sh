@@ -84,6 +84,13 @@ while read -r function; do
 	grep -qE "^\.F[no] $function\\b" "$srcdir/client/libredmutex.3" || lacks client/libredmutex.3 "$function"
 done < <(sed -n 's/^\t\(redmutex_[a-z_]*\);$/\1/p' "$srcdir/client/libredmutex.sym")
 
+# The fields of the structs of options.
+fields=$(sed -n '/^struct redmutex_[a-z]*_options {/,/^}/s/^\t[a-z].*[ *]\([a-z_]*\);$/\1/p' "$srcdir/client/redmutex.h")
+[ "$(wc -w <<<"$fields")" -ge 12 ]
+for field in $fields; do
+	[ "$field" = size ] || has_entry client/libredmutex.3 "Va $field" "the field $field"
+done
+
 echo "$count entries were looked for"
 [ "$count" -gt 150 ]
 exit $failed
