@@ -304,7 +304,7 @@ END_TEST
 
 /* ------------------------------------------------------------------ under load */
 
-enum { N_LOADERS = 3, N_NAMES = 40 };
+enum { N_LOADERS = 64, N_NAMES = 40 };
 
 static int loader_connect(const char *path)
 {

@@ -11,6 +11,11 @@ command -v systemd-analyze >/dev/null || {
 	echo "systemd-analyze is not installed"
 	exit 77
 }
+# It makes folders there even to read units, which a user in a root without systemd may not.
+[ -d /run/systemd ] || [ -w /run ] || {
+	echo "there is no /run/systemd, and it can't be made"
+	exit 77
+}
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
