@@ -795,6 +795,40 @@ START_TEST(a_reload_afterwards_works)
 	}
 END_TEST
 
+/* Whichever comes first, what is served in the end is the file, and what was held is held. */
+START_TEST(a_reload_may_come_at_any_moment_of_an_upgrade)
+	{
+		char changed[sizeof(sections) + 64], *lock = acquire(c, "a");
+		long most;
+
+		for (int i = 0; i < 10; i++) {
+			const unsigned n = count_log(pause_text, &most);
+
+			snprintf(changed, sizeof(changed), "%s[mutex new%d]\nkey = new\n", sections,
+				 i);
+			daemon_write_conf(daemon_, settings, changed);
+			kill(daemon_->pid, i % 2 ? SIGHUP : SIGUSR2);
+			poll(NULL, 0, i);
+			kill(daemon_->pid, i % 2 ? SIGUSR2 : SIGHUP);
+			kill(daemon_->pid, SIGUSR2);
+			await_log_count(pause_text, n + 1);
+			/* A second one that came late enough has another go. */
+			say(c, "ACQUIRE new%d", i);
+			if (i > 0)
+				say(c, "ACQUIRE new%d", i - 1);
+			expect(c, "OK * ttl=*");
+			if (i > 0)
+				expect(c, "ERR unknown_mutex*");
+			say(d, "BREAK new%d", i);
+			expect(d, "OK");
+			expect(c, "EVENT LOST new* broken");
+		}
+		say(c, "RELEASE a %s", lock);
+		expect(c, "OK");
+		free(lock);
+	}
+END_TEST
+
 START_TEST(a_socket_that_was_handed_over_stays_open)
 	{
 		struct daemon *first = daemon_;
@@ -1278,6 +1312,7 @@ static Suite *suite(void)
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, a_crash_afterwards_leaves_a_good_state_file);
 	tcase_add_test(tcase, a_reload_afterwards_works);
+	tcase_add_test(tcase, a_reload_may_come_at_any_moment_of_an_upgrade);
 	tcase_add_test(tcase, a_socket_that_was_handed_over_stays_open);
 	tcase_add_test(tcase, the_metrics_are_served_where_they_were);
 	tcase_add_test(tcase, no_descriptor_is_left_behind);

@@ -369,6 +369,46 @@ START_TEST(a_reload_moves_to_another_store_at_the_next_release)
 	}
 END_TEST
 
+/* How many connections the server has ever had. The one of redis_server_ask() stays open. */
+static int64_t n_connections(struct redis_server *server)
+{
+	const char *info = redis_server_ask(server, "INFO stats");
+	const char *at = strstr(info, "total_connections_received:");
+
+	ck_assert_ptr_nonnull(at);
+	return strtoll(strchr(at, ':') + 1, NULL, 10);
+}
+
+START_TEST(a_reload_connects_anew_only_where_settings_have_changed)
+	{
+		char sections[400];
+		int64_t before;
+
+		free(acquire(c, "a"));
+		before = n_connections(&redis);
+		/* Another mutex, other settings of a mutex, another order: it is the same store. */
+		snprintf(sections, sizeof(sections),
+			 "[defaults]\nurl = %s\ncommand_timeout_ms = %d\n[mutex new]\nkey = new\n"
+			 "[mutex a]\nkey = a\nrenew = yes\nexpiration_in_seconds = 7\n",
+			 redis.unix_url, COMMAND_MS);
+		daemon_reload(daemon_, "", sections, "read again");
+		free(acquire(d, "new"));
+		say(c, "INFO a");
+		expect(c, "OK locked=true holder=here *");
+		ck_assert_int_eq(n_connections(&redis), before);
+		/* One connection more is other settings. */
+		snprintf(sections, sizeof(sections),
+			 "[defaults]\nurl = %s\npool_size = 3\n[mutex a]\nkey = a\n",
+			 redis.unix_url);
+		daemon_reload(daemon_, "", sections, "read again");
+		say(d, "ACQUIRE a wait=forever");
+		client_close(c);
+		expect(d, "OK *");
+		ck_assert_int_gt(n_connections(&redis), before);
+		c = client_connect(daemon_);
+	}
+END_TEST
+
 static Suite *store_suite(void)
 {
 	Suite *suite = suite_create("serve_store");
@@ -392,6 +432,7 @@ static Suite *store_suite(void)
 	tcase_add_test(tcase, a_stop_ends_in_two_seconds_without_a_store);
 	tcase_add_test(tcase, the_daemon_starts_without_its_store);
 	tcase_add_test(tcase, a_reload_moves_to_another_store_at_the_next_release);
+	tcase_add_test(tcase, a_reload_connects_anew_only_where_settings_have_changed);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }

@@ -282,8 +282,8 @@ static bool stop_step(struct server *server)
 	if (server->phase == SERVER_RELEASING &&
 	    (over || (table_stopped(server->table) && !sessions_wait(server)))) {
 		if (!table_stopped(server->table))
-			log_warning("stopping before every store was told: what is left there "
-				    "expires by itself");
+			log_warning("stopping before every store was told: what is left there is "
+				    "removed at the next start, or expires");
 		table_abandon(server->table);
 		server->phase = SERVER_STOPPED;
 		return true;
