@@ -427,7 +427,7 @@ static void session_hang_up(struct session *session)
  */
 static void session_gone(struct session *session)
 {
-	struct call *call;
+	struct call *call, *next;
 
 	session->hung_up = true;
 	if (session->gone)
@@ -435,9 +435,12 @@ static void session_gone(struct session *session)
 	session->gone = true;
 	session->readable = !session->eof; /* up to the end of what it sent */
 	buffer_clear(&session->server->buffers, &session->out);
-	TAILQ_FOREACH (call, &session->calls, entry) {
+	for (call = TAILQ_FIRST(&session->calls); call; call = next) {
+		next = TAILQ_NEXT(call, entry);
 		if (call->open && call->verb == VERB_ACQUIRE)
 			ask_cancel(&call->ask);
+		else if (call->open && call->verb == VERB_LIST)
+			call_cancel(call);
 	}
 	table_drop_holder(session->server->table, &session->holder);
 	server_mark_dirty(session->server, session);
