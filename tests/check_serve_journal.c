@@ -267,6 +267,41 @@ START_TEST(it_grows_and_gives_slots_back)
 	}
 END_TEST
 
+/* It often lies in memory: what was needed once is given back by the next start. */
+START_TEST(what_is_empty_at_its_end_is_cut_off_at_the_next_start)
+	{
+		enum { N = 3 * JOURNAL_CHUNK_SLOTS };
+		static uint32_t slots[N];
+		const char value[] = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+		const struct journal_class *class;
+		struct stat status;
+
+		open_file();
+		class = world_journal->class;
+		world_begin();
+		for (unsigned i = 0; i < N; i++)
+			slots[i] = class->claim(world_journal, world_mutex(), value);
+		/* The first slot of the second chunk stays, so that only the third can go. */
+		for (unsigned i = 0; i < N; i++) {
+			if (i != JOURNAL_CHUNK_SLOTS)
+				class->drop(world_journal, slots[i]);
+		}
+		close_file();
+		open_file();
+		ck_assert_uint_eq(journal_n_slots(file), 2 * JOURNAL_CHUNK_SLOTS);
+		ck_assert_int_eq(stat(path, &status), 0);
+		ck_assert_int_eq(status.st_size,
+				 JOURNAL_HEADER_SIZE + 2 * JOURNAL_CHUNK_SLOTS * JOURNAL_SLOT_SIZE);
+		ck_assert_uint_eq(n_entries(), 1);
+		/* What is left is all there, and it can grow again. */
+		for (unsigned i = 0; i < N - 1; i++)
+			ck_assert_uint_gt(class->claim(world_journal, world_mutex(), value), 0);
+		ck_assert_uint_eq(n_entries(), N);
+		world_journal = NULL;
+		world_end();
+	}
+END_TEST
+
 START_TEST(of_a_key_that_is_too_long_the_hash_is_kept)
 	{
 		struct section *section;
@@ -739,6 +774,7 @@ static Suite *journal_suite(void)
 	tcase_add_test(tc, a_local_pass_leaves_the_string_and_changes_the_holder);
 	tcase_add_test(tc, locks_that_nobody_owns_are_known_after_the_machine_was_started_again);
 	tcase_add_test(tc, it_grows_and_gives_slots_back);
+	tcase_add_test(tc, what_is_empty_at_its_end_is_cut_off_at_the_next_start);
 	tcase_add_test(tc, of_a_key_that_is_too_long_the_hash_is_kept);
 	CASE("damage");
 	tcase_add_test(tc, a_write_that_was_cut_off_at_any_byte_leaves_the_old_or_the_new);

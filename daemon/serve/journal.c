@@ -715,6 +715,27 @@ static void file_scan(struct journal_file *file)
 			  file->path, n_damaged);
 }
 
+/*
+ * Gives back what is empty at its end, which often is memory. To be called when nothing has been
+ * claimed since file_scan(): the highest free slots come first.
+ */
+static void file_shrink(struct journal_file *file)
+{
+	const uint32_t before = file->n_chunks;
+
+	while (file->n_chunks > 1 && file->n_free >= JOURNAL_CHUNK_SLOTS &&
+	       file->free[JOURNAL_CHUNK_SLOTS - 1] ==
+		       journal_n_slots(file) - JOURNAL_CHUNK_SLOTS + 1) {
+		file->n_free -= JOURNAL_CHUNK_SLOTS;
+		memmove(file->free, file->free + JOURNAL_CHUNK_SLOTS,
+			file->n_free * sizeof(*file->free));
+		munmap(file->chunks[--file->n_chunks], (size_t)CHUNK_SIZE);
+	}
+	if (file->n_chunks < before &&
+	    ftruncate(file->fd, JOURNAL_HEADER_SIZE + file->n_chunks * CHUNK_SIZE) < 0)
+		log_warning("%s can't be made smaller: %s", file->path, strerror(errno));
+}
+
 /* The rest, once there is a descriptor, which is taken over. */
 static int file_new(const struct journal_env *env, int fd, struct journal_file **out)
 {
@@ -733,6 +754,7 @@ static int file_new(const struct journal_env *env, int fd, struct journal_file *
 		return error;
 	}
 	file_scan(file);
+	file_shrink(file);
 	*out = file;
 	return 0;
 }
