@@ -593,6 +593,36 @@ START_TEST(only_allowed_users_and_groups_may_use_a_mutex)
 	}
 END_TEST
 
+START_TEST(a_reload_refuses_waiters_who_may_not_any_more)
+	{
+		struct daemon *daemon;
+		struct client *c, *user, *other;
+		char text[200];
+
+		if (!is_root())
+			return;
+		daemon = daemon_spawn("socket_mode = 0666", "[mutex a]\nkey = a\n");
+		c = client_connect(daemon);
+		user = client_connect_as(daemon, A_USER, A_USER, A_USER);
+		other = client_connect_as(daemon, ANOTHER_USER, ANOTHER_USER, A_GROUP);
+		free(acquire(c, "a"));
+		say(user, "@1 ACQUIRE a wait=forever");
+		say(user, "@p PING");
+		expect(user, "@p OK");
+		say(other, "@2 ACQUIRE a wait=forever");
+		say(other, "@p PING");
+		expect(other, "@p OK");
+		snprintf(text, sizeof(text), "[mutex a]\nkey = a\nallow_groups = %d\n", A_GROUP);
+		daemon_reload(daemon, "socket_mode = 0666", text, "read again");
+		expect(user, "@1 ERR denied *");
+		client_close(c);
+		expect(other, "@2 OK *");
+		client_close(user);
+		client_close(other);
+		ck_assert_int_eq(daemon_stop(daemon), 0);
+	}
+END_TEST
+
 START_TEST(the_admin_group_may_break)
 	{
 		struct daemon *daemon;
@@ -875,6 +905,7 @@ static Suite *daemon_suite(void)
 	suite_add_tcase(suite, limits);
 
 	tcase_add_test(access_case, only_allowed_users_and_groups_may_use_a_mutex);
+	tcase_add_test(access_case, a_reload_refuses_waiters_who_may_not_any_more);
 	tcase_add_test(access_case, the_admin_group_may_break);
 	suite_add_tcase(suite, access_case);
 

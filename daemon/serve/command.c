@@ -25,6 +25,8 @@
 
 /* ------------------------------------------------------------------ permission and limits */
 
+static const char not_named[] = "allow_users and allow_groups of this mutex do not name you";
+
 static void refuse(struct session *session, const struct request *request, enum proto_error error,
 		   const char *text)
 {
@@ -48,8 +50,7 @@ static struct mutex *command_mutex(struct session *session, const struct request
 		return NULL;
 	}
 	if (!server_allows(section, session)) {
-		refuse(session, request, PROTO_E_DENIED,
-		       "allow_users and allow_groups of this mutex do not name you");
+		refuse(session, request, PROTO_E_DENIED, not_named);
 		return NULL;
 	}
 	return mutex ? mutex : table_add_member(table, family, request->name.at, request->name.len);
@@ -465,6 +466,21 @@ static bool give_back(struct call *call)
 	call->verb = VERB_RELEASE;
 	mutex_release(lock->mutex, &call->ask);
 	return true;
+}
+
+void command_check_access(struct session *session)
+{
+	struct call *call, *next;
+
+	for (call = TAILQ_FIRST(&session->calls); call; call = next) {
+		next = TAILQ_NEXT(call, entry);
+		if (!call->open || call->verb != VERB_ACQUIRE ||
+		    server_allows(mutex_section(call->mutex), session))
+			continue;
+		session_error(session, call_tag(call), PROTO_E_DENIED, not_named);
+		call_answered(call);
+		ask_cancel(&call->ask);
+	}
 }
 
 void command_done(struct ask *ask)

@@ -802,8 +802,10 @@ static bool load_all(struct load *load, struct record_reader reader)
 	if (!load->server->listener)
 		return refuse(load, "the listening socket is missing");
 	TAILQ_FOREACH (session, &load->server->sessions, entry) {
-		if (!load->rehearse)
-			session_resume(session);
+		if (load->rehearse)
+			continue;
+		command_check_access(session); /* it may be another configuration */
+		session_resume(session);
 	}
 	return true;
 }

@@ -12,6 +12,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "serve/command.h"
 #include "serve/handover.h"
 #include "serve/journal.h"
 #include "serve/listener.h"
@@ -469,6 +470,7 @@ static void log_frozen(void *arg, const char *key)
 void server_reload(struct server *server, struct conf *conf)
 {
 	struct conf *old = server->conf;
+	struct session *session;
 
 	if (server->phase != SERVER_RUNNING) {
 		conf_free(conf); /* what is left to do is done by the old one */
@@ -478,6 +480,8 @@ void server_reload(struct server *server, struct conf *conf)
 	server->conf = conf;
 	log_set_level(conf->log_level);
 	server_configure(server);
+	TAILQ_FOREACH (session, &server->sessions, entry)
+		command_check_access(session);
 	metrics_reload(server->metrics);
 	server->stats.reloads++;
 	conf_free(old);
