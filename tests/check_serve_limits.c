@@ -553,7 +553,7 @@ static long long attempt_us(const struct limit *limit, const char *sections)
 	ck_assert_int_eq(pthread_join(other.thread, NULL), 0);
 	ck_assert_msg(other.heard[0] == '\0', "%s: the other client heard %s", limit->name,
 		      other.heard);
-	ck_assert_uint_gt(other.n_served, 10);
+	ck_assert_uint_gt(other.n_served, 0);
 	ck_assert_msg(rss_kib(daemon->pid) - before_kib <= limit->grows_kib,
 		      "%s: the daemon grew from %ld to %ld KiB", limit->name, before_kib,
 		      rss_kib(daemon->pid));
