@@ -302,6 +302,21 @@ START_TEST(a_damaged_file_does_not_keep_the_daemon_from_starting)
 	}
 END_TEST
 
+START_TEST(without_a_file_the_daemon_serves_and_says_what_that_means)
+	{
+		struct daemon *daemon = daemon_spawn("state_file = /nonexistent/held", sections);
+		struct client *c = client_connect(daemon);
+
+		daemon_expect_log(daemon, "/nonexistent/held: No such file or directory");
+		daemon_expect_log(daemon, "without a state file");
+		free(acquire(c, "a"));
+		say(c, "QUIT");
+		expect(c, "OK");
+		client_close(c);
+		ck_assert_int_eq(daemon_stop(daemon), 0);
+	}
+END_TEST
+
 /* ------------------------------------------------------------------ under load */
 
 enum { N_LOADERS = 64, N_NAMES = 40 };
@@ -415,6 +430,7 @@ static Suite *crash_suite(void)
 	CASE("file");
 	tcase_add_test(tc, a_second_daemon_with_the_same_file_does_not_start);
 	tcase_add_test(tc, a_damaged_file_does_not_keep_the_daemon_from_starting);
+	tcase_add_test(tc, without_a_file_the_daemon_serves_and_says_what_that_means);
 	CASE("load");
 	tcase_add_test(tc, however_often_it_is_killed_no_key_is_left);
 	return suite;

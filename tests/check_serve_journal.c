@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -297,6 +298,48 @@ START_TEST(what_is_empty_at_its_end_is_cut_off_at_the_next_start)
 		for (unsigned i = 0; i < N - 1; i++)
 			ck_assert_uint_gt(class->claim(world_journal, world_mutex(), value), 0);
 		ck_assert_uint_eq(n_entries(), N);
+		world_journal = NULL;
+		world_end();
+	}
+END_TEST
+
+/* A limit on the size of files stands for a disk that is full. */
+static void set_room(rlim_t bytes)
+{
+	struct rlimit limit;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	limit.rlim_cur = bytes;
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+START_TEST(without_room_to_grow_it_keeps_what_it_has)
+	{
+		const char value[] = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+		const struct journal_class *class;
+		struct stat status;
+
+		signal(SIGXFSZ, SIG_IGN);
+		set_room(1000);
+		ck_assert_int_lt(try_open(), 0);
+		set_room(RLIM_INFINITY);
+		open_file();
+		class = world_journal->class;
+		world_begin();
+		ck_assert_int_eq(stat(path, &status), 0);
+		set_room((rlim_t)status.st_size);
+		for (unsigned i = 0; i < JOURNAL_CHUNK_SLOTS; i++)
+			ck_assert_uint_gt(class->claim(world_journal, world_mutex(), value), 0);
+		ck_assert_uint_eq(class->claim(world_journal, world_mutex(), value), 0);
+		ck_assert_uint_eq(n_entries(), JOURNAL_CHUNK_SLOTS);
+		/* It tries again after a while. */
+		set_room(RLIM_INFINITY);
+		ck_assert_uint_eq(class->claim(world_journal, world_mutex(), value), 0);
+		world_now_us += 11000000;
+		ck_assert_uint_gt(class->claim(world_journal, world_mutex(), value), 0);
+		close_file();
+		open_file();
+		ck_assert_uint_eq(n_entries(), JOURNAL_CHUNK_SLOTS + 1);
 		world_journal = NULL;
 		world_end();
 	}
@@ -774,6 +817,7 @@ static Suite *journal_suite(void)
 	tcase_add_test(tc, a_local_pass_leaves_the_string_and_changes_the_holder);
 	tcase_add_test(tc, locks_that_nobody_owns_are_known_after_the_machine_was_started_again);
 	tcase_add_test(tc, it_grows_and_gives_slots_back);
+	tcase_add_test(tc, without_room_to_grow_it_keeps_what_it_has);
 	tcase_add_test(tc, what_is_empty_at_its_end_is_cut_off_at_the_next_start);
 	tcase_add_test(tc, of_a_key_that_is_too_long_the_hash_is_kept);
 	CASE("damage");
