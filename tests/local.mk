@@ -9,5 +9,6 @@ include tests/conf.mk
 include tests/serve.mk
 include tests/client.mk
 include tests/sim.mk
+include tests/fuzz.mk
 include tests/tree.mk
 endif

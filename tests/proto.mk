@@ -27,10 +27,3 @@ tests_check_proto_reply_LDADD = proto/libproto.la $(CHECK_LIBS)
 tests_check_proto_request_SOURCES = tests/check_proto.h tests/check_proto_request.c
 tests_check_proto_request_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_check_proto_request_LDADD = proto/libproto.la $(CHECK_LIBS)
-
-# The fuzzing target, linked so that it needs no libFuzzer; the script prefers to have it.
-check_PROGRAMS += tests/fuzz/replay_proto
-tests_fuzz_replay_proto_SOURCES = tests/fuzz/fuzz_proto.c tests/fuzz/replay_main.c
-tests_fuzz_replay_proto_LDADD = proto/libproto.la
-TESTS += tests/fuzz/run-proto.sh
-EXTRA_DIST += tests/fuzz/corpus/proto tests/fuzz/run-proto.sh

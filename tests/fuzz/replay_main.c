@@ -3,19 +3,17 @@
  * Runs a libFuzzer target where there is no libFuzzer: over a folder of inputs, and over mutations
  * of them, the same ones for the same seed.
  *
- *	replay SEED RUNS FOLDER
+ *	fuzz_x SEED RUNS FOLDER
  */
 #include "config.h"
+
+#ifndef WITH_LIBFUZZER
+#include "fuzz.h"
 
 #include <dirent.h>
 #include <err.h>
 #include <limits.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { INPUT_MAX = 4096, INPUTS_MAX = 1024, MUTATIONS_MAX = 6 };
 
@@ -161,3 +159,4 @@ int main(int argc, char **argv)
 	printf("%zu inputs and %lu mutations of them\n", n_inputs, runs);
 	return EXIT_SUCCESS;
 }
+#endif
