@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -186,6 +187,39 @@ START_TEST(a_process_of_somebody_else_is_denied)
 		sleeper_kill(pid);
 		client_close(c);
 		client_close(r);
+		ck_assert_int_eq(daemon_stop(daemon), 0);
+	}
+END_TEST
+
+static void *thread_idle(void *arg)
+{
+	*(pid_t *)arg = gettid();
+	for (;;)
+		pause();
+	return NULL;
+}
+
+START_TEST(what_is_no_process_is_denied)
+	{
+		struct daemon *daemon = daemon_spawn("", sections);
+		struct client *c = client_connect(daemon);
+		pid_t ended = sleeper_start();
+		volatile pid_t thread_id = 0;
+		pthread_t thread;
+
+		sleeper_kill(ended);
+		say(c, "ACQUIRE a owner=pid:%d", (int)ended);
+		expect(c, "ERR denied *");
+		say(c, "ACQUIRE a owner=pid:2147483647");
+		expect(c, "ERR denied *");
+		/* The number of a thread: what the kernel calls that differs from one to the next.
+		 */
+		ck_assert_int_eq(pthread_create(&thread, NULL, thread_idle, (void *)&thread_id), 0);
+		while (thread_id == 0)
+			sched_yield();
+		say(c, "ACQUIRE a owner=pid:%d", (int)thread_id);
+		expect(c, "ERR denied *");
+		client_close(c);
 		ck_assert_int_eq(daemon_stop(daemon), 0);
 	}
 END_TEST
@@ -888,6 +922,7 @@ static Suite *daemon_suite(void)
 	tcase_add_test(owners, a_lock_of_a_process_ends_with_that_process);
 	tcase_add_test(owners, a_process_that_ends_waits_no_longer);
 	tcase_add_test(owners, a_process_of_somebody_else_is_denied);
+	tcase_add_test(owners, what_is_no_process_is_denied);
 	tcase_add_test(owners, a_peer_in_another_pid_namespace_is_denied);
 	tcase_add_test(owners, a_lock_of_nobody_outlives_its_connection);
 	tcase_add_test(owners, a_lock_of_nobody_ends_in_time_though_the_section_renews);

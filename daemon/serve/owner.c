@@ -118,7 +118,8 @@ static struct owner *owner_open(struct server *server, pid_t pid, enum proto_err
 	uint64_t born;
 	uid_t uid;
 
-	if (pidfd < 0 && (errno == ESRCH || errno == EINVAL)) {
+	/* What it says of the number of a thread differs from one kernel to the next. */
+	if (pidfd < 0 && errno != EMFILE && errno != ENFILE) {
 		*why = "owner=pid: there is no such process";
 		return NULL;
 	}
