@@ -363,6 +363,48 @@ START_TEST(cancel_and_quit_wait_for_no_tagged_request)
 	}
 END_TEST
 
+START_TEST(what_is_refused_is_answered_in_its_turn)
+	{
+		free(acquire(c, "a"));
+		say(d, "@w ACQUIRE a wait=200");
+		say(d, "NONSENSE");
+		say(d, "@n NONSENSE");
+		expect(d, "@w ERR already_locked *");
+		expect(d, "ERR unknown_command *");
+		expect(d, "@n ERR unknown_command *");
+		say(d, "@w ACQUIRE a wait=200");
+		say(d, "@n NONSENSE");
+		say(d, "@/ PING");
+		expect(d, "@n ERR unknown_command *");
+		expect(d, "@w ERR already_locked *");
+		expect(d, "ERR syntax *");
+	}
+END_TEST
+
+START_TEST(a_wait_begins_when_its_request_does)
+	{
+		long long began = now_ms();
+
+		free(acquire(c, "a"));
+		say(d, "ACQUIRE a wait=200");
+		say(d, "ACQUIRE a wait=200");
+		expect(d, "ERR already_locked *");
+		ck_assert_int_le(now_ms() - began, 390);
+		expect(d, "ERR already_locked *");
+		ck_assert_int_ge(now_ms() - began, 398);
+	}
+END_TEST
+
+START_TEST(what_follows_quit_is_not_read)
+	{
+		say(c, "QUIT\nQUIT\nACQUIRE b owner=none");
+		expect(c, "OK");
+		expect_eof(c);
+		say(d, "EXISTS b");
+		expect(d, "OK false");
+	}
+END_TEST
+
 START_TEST(many_lines_at_once_are_answered_in_order)
 	{
 		enum { N = 5000 };
@@ -638,6 +680,9 @@ static Suite *protocol_suite(void)
 	tcase_add_test(order, a_request_without_a_tag_is_a_barrier);
 	tcase_add_test(order, what_follows_an_open_barrier_waits_cancel_too);
 	tcase_add_test(order, cancel_and_quit_wait_for_no_tagged_request);
+	tcase_add_test(order, what_is_refused_is_answered_in_its_turn);
+	tcase_add_test(order, a_wait_begins_when_its_request_does);
+	tcase_add_test(order, what_follows_quit_is_not_read);
 	tcase_add_test(order, many_lines_at_once_are_answered_in_order);
 	tcase_add_test(order, one_that_sends_without_end_starves_nobody);
 	suite_add_tcase(suite, order);

@@ -307,6 +307,49 @@ START_TEST(a_stop_releases_what_connections_own_and_keeps_the_rest)
 	}
 END_TEST
 
+START_TEST(a_stop_ends_as_soon_as_all_holders_have_let_go)
+	{
+		char sections[400], *lock = acquire(c, "a");
+		long long began = now_ms();
+
+		free(acquire(d, "b"));
+		kill(daemon_->pid, SIGTERM);
+		expect(c, "EVENT LOST a * shutdown");
+		expect(d, "EVENT LOST b * shutdown");
+		say(c, "ACQUIRE local");
+		expect(c, "ERR shutting_down *");
+		say(c, "RELEASE a %s", lock);
+		expect(c, "OK");
+		ck_assert_str_eq(redis_server_ask(&redis, "GET a"), "(nil)");
+		client_close(d);
+		expect_eof(c);
+		ck_assert_int_eq(daemon_await(daemon_), 0);
+		ck_assert_int_le(now_ms() - began, 900);
+		ck_assert_str_eq(redis_server_ask(&redis, "GET b"), "(nil)");
+		write_sections(sections, sizeof(sections));
+		daemon_ = daemon_spawn("", sections);
+		d = client_connect(daemon_);
+		free(lock);
+	}
+END_TEST
+
+START_TEST(expiring_is_told_again_after_a_renewal_that_came_at_last)
+	{
+		char *lock = acquire(c, "a ttl=3000 renew=yes");
+
+		for (int i = 0; i < 2; i++) {
+			redis_server_pause(&redis);
+			expect(c, "EVENT EXPIRING a *");
+			redis_server_resume(&redis);
+			/* It is renewed now, or the next line would be a loss. */
+			expect_silence(c, 1500);
+		}
+		say(c, "RELEASE a %s", lock);
+		expect(c, "OK");
+		free(lock);
+	}
+END_TEST
+
 START_TEST(a_stop_ends_in_two_seconds_without_a_store)
 	{
 		char sections[400];
@@ -429,6 +472,8 @@ static Suite *store_suite(void)
 	tcase_add_test(tcase, a_dead_client_holds_nothing_while_its_requests_are_open);
 	tcase_add_test(tcase, a_release_is_dead_at_once_and_carried_out_when_the_store_is_back);
 	tcase_add_test(tcase, a_stop_releases_what_connections_own_and_keeps_the_rest);
+	tcase_add_test(tcase, expiring_is_told_again_after_a_renewal_that_came_at_last);
+	tcase_add_test(tcase, a_stop_ends_as_soon_as_all_holders_have_let_go);
 	tcase_add_test(tcase, a_stop_ends_in_two_seconds_without_a_store);
 	tcase_add_test(tcase, the_daemon_starts_without_its_store);
 	tcase_add_test(tcase, a_reload_moves_to_another_store_at_the_next_release);
