@@ -6,8 +6,8 @@ n=0 missed=0
 for fault in $("$sim" --list-faults | cut -d' ' -f1); do
 	n=$((n + 1))
 	case $fault in
-	quorum_*) worlds="--seeds 1-600 --nodes 3" ;;
-	*) worlds="--seeds 1-600" ;;
+	quorum_*) worlds="--seeds 1-2000 --nodes 3" ;;
+	*) worlds="--seeds 1-2000" ;;
 	esac
 	# shellcheck disable=SC2086
 	if out=$("$sim" $worlds --fault "$fault"); then
