@@ -423,8 +423,9 @@ REDMUTEX_EXPORT int redmutex_release(redmutex_t *rm, const char *name, const cha
  * @lock: the lock string
  *
  * It is sent together with the connection's next request, or by redmutex_flush(),
- * redmutex_dispatch(), redmutex_check() or redmutex_close(), whichever comes first: a loop of
- * acquire and release_nowait costs one system call less a turn, and others wait for that long.
+ * redmutex_dispatch(), redmutex_check() or redmutex_close(), whichever comes first, and others wait
+ * for that long. A loop of acquire and release_nowait of one mutex wakes its caller once a turn
+ * rather than twice, and costs the store one command rather than two.
  * Failures go to redmutex_on_release_failed().
  * Return: 0 when it is on its way. Since: 0.1
  */
