@@ -73,24 +73,30 @@ enum { FENCE_TTL_MS = 7 * 24 * 3600 * 1000, FENCE_TTL_LEASES = 10 };
 
 /*
  * Leaves the counter in `last`, or false, and the next fence in `fence`. Lua's numbers are doubles:
- * beyond 2^53 adding one does nothing, and %.0f is what prints all digits of one. (Servers from 7.2
- * on would write some of them with an exponent if they were given the number itself.)
- * KEYS[2]: the counter.
+ * beyond 2^53 adding one does nothing. KEYS[2]: the counter.
  */
 #define LUA_NEXT_FENCE(floor)                                                                      \
 	"local now, last = redis.call('TIME'), redis.call('GET', KEYS[2])\n"                       \
-	"local fence = math.max((tonumber(last) or 0) + 1,\n"                                      \
-	"    now[1] * 1000000 + now[2], " floor " + 1)\n"                                          \
+	"local fence, least = now[1] * 1000000 + now[2], " floor " + 1\n"                          \
+	"if least > fence then fence = least end\n"                                                \
+	"least = (tonumber(last) or 0) + 1\n"                                                      \
+	"if least > fence then fence = least end\n"                                                \
 	"if fence >= 9007199254740992 then\n"                                                      \
 	"  return redis.error_reply('FENCE the counter ' .. KEYS[2] .. ' is out of range')\n"      \
 	"end\n"
 
-/* With a negative ttl only if there was a counter before. */
+/*
+ * With a negative ttl only if there was a counter before. %d prints all digits of a fence if the
+ * server has 64 bits, and fewer than twelve else; %.0f does so everywhere, in three times the time.
+ * (Servers from 7.2 on would write some with an exponent if they were given the number itself.)
+ */
 #define LUA_SET_FENCE(ttl)                                                                         \
+	"local digits = string.format('%d', fence)\n"                                              \
+	"if #digits < 12 then digits = string.format('%.0f', fence) end\n"                         \
 	"if string.byte(" ttl ") ~= 45 then\n"                                                     \
-	"  redis.call('SET', KEYS[2], string.format('%.0f', fence), 'PX', " ttl ")\n"              \
+	"  redis.call('SET', KEYS[2], digits, 'PX', " ttl ")\n"                                    \
 	"elseif last then\n"                                                                       \
-	"  redis.call('SET', KEYS[2], string.format('%.0f', fence), 'PX', string.sub(" ttl ", 2))\n" \
+	"  redis.call('SET', KEYS[2], digits, 'PX', string.sub(" ttl ", 2))\n"                     \
 	"end\n"
 
 /* Leaves the number of subscribers in `others`. */
