@@ -401,7 +401,8 @@ static void break_done(struct errand *errand)
 			/* Nothing was broken, but of several servers some may have had it: look. */
 			mutex_check_now(mutex);
 		} else if (same_place && mutex->state == MUTEX_HELD) {
-			mutex_lose(mutex, LOST_BROKEN);
+			if (!CORE_FAULT(break_not_told))
+				mutex_lose(mutex, LOST_BROKEN);
 		} else if (same_place && mutex->state == MUTEX_LINGERING) {
 			mutex_remove_value(mutex);
 			mutex_next(mutex);

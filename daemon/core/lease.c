@@ -30,7 +30,16 @@ struct lease lease_make(int64_t from_us, int64_t ttl_us)
 		.ttl_us = ttl_us,
 		.from_us = from_us,
 		.end_us = from_us + ttl_us - lease_drift_us(ttl_us),
+		.by_us = from_us,
 	};
+}
+
+struct lease lease_answered(int64_t from_us, int64_t by_us, int64_t ttl_us)
+{
+	struct lease lease = lease_make(from_us, ttl_us);
+
+	lease.by_us = by_us;
+	return lease;
 }
 
 int64_t lease_left_us(const struct lease *lease, int64_t now_us)
@@ -40,7 +49,7 @@ int64_t lease_left_us(const struct lease *lease, int64_t now_us)
 
 int64_t lease_gone_us(const struct lease *lease)
 {
-	return lease->from_us + lease->ttl_us + lease_drift_us(lease->ttl_us);
+	return lease->by_us + lease->ttl_us + lease_drift_us(lease->ttl_us);
 }
 
 int64_t lease_notice_us(const struct lease *lease)

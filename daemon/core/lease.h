@@ -12,6 +12,7 @@ struct lease {
 	int64_t ttl_us;	 /* as asked of the store */
 	int64_t from_us; /* when the request that got it was submitted */
 	int64_t end_us;	 /* from + ttl - drift: nobody may rely on it from here on */
+	int64_t by_us;	 /* when that was answered: the store counts from before this moment */
 };
 
 /*
@@ -25,8 +26,11 @@ struct lease {
  */
 int64_t lease_drift_us(int64_t ttl_us);
 
-/* A lease of ttl_us, asked for at from_us. */
+/* A lease of ttl_us, asked for at from_us, and carried out there and then as far as is known. */
 struct lease lease_make(int64_t from_us, int64_t ttl_us);
+
+/* The same, answered at by_us. */
+struct lease lease_answered(int64_t from_us, int64_t by_us, int64_t ttl_us);
 
 /* What is left of it at now_us; 0 when it is over. */
 int64_t lease_left_us(const struct lease *lease, int64_t now_us);
@@ -34,7 +38,8 @@ int64_t lease_left_us(const struct lease *lease, int64_t now_us);
 /*
  * lease_gone_us - from when on the store itself must have dropped the key, if nothing prolonged it
  *
- * Later than end_us by twice the drift: the other half is for a store whose clock is slow.
+ * Later than end_us by twice the drift, of which one half is for a store whose clock is slow, and
+ * by as long as the command was on its way.
  */
 int64_t lease_gone_us(const struct lease *lease);
 

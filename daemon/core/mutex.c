@@ -225,9 +225,9 @@ static void waiter_timer_fired(struct timer *timer)
 	struct ask *ask = container_of(timer, struct ask, timer);
 	struct mutex *mutex = ask->mutex;
 
-	if (mutex->trouble) {
+	if (mutex->trouble && !CORE_FAULT(trouble_called_locked)) {
 		answer_unavailable(mutex, ask);
-	} else if (mutex->lock || mutex->state == MUTEX_LINGERING ||
+	} else if (mutex->trouble || mutex->lock || mutex->state == MUTEX_LINGERING ||
 		   mutex->state == MUTEX_STAYING_OUT ||
 		   (mutex->state == MUTEX_HANDING_ON && TAILQ_FIRST(&mutex->waiters) != ask) ||
 		   (is_try(ask) && mutex->stayed_out_us > ask->asked_us) ||
@@ -493,7 +493,8 @@ static void watch_message(struct store_watch *watch, enum store_message message)
 
 	if (message == STORE_MESSAGE_WANT) {
 		mutex_note_contender(mutex);
-		if (mutex->state == MUTEX_LINGERING && mutex_now_us(mutex) >= mutex->blocked_us)
+		if (mutex->state == MUTEX_LINGERING && mutex_now_us(mutex) >= mutex->blocked_us &&
+		    !CORE_FAULT(linger_not_given_up))
 			mutex_start_release(mutex, NULL);
 	} else {
 		/*
@@ -751,7 +752,7 @@ static void acquire_done(struct mutex *mutex)
 		mutex->n_contested = 0;
 		if (CORE_FAULT(lease_from_reply))
 			from_us = mutex_now_us(mutex);
-		mutex->lease = lease_make(from_us, op->ttl_ms * MS_US);
+		mutex->lease = lease_answered(from_us, mutex_now_us(mutex), op->ttl_ms * MS_US);
 		mutex->confirmed_us = from_us;
 		mutex->fence = op->fence;
 		mutex->passes_in_lease = 0;
@@ -866,7 +867,8 @@ static void replace_done(struct mutex *mutex)
 			journal_drop(mutex, &mutex->value_slot);
 		mutex->value_slot = 0;
 		take_next_value(mutex);
-		mutex->lease = lease_make(mutex->sent_us, op->ttl_ms * MS_US);
+		mutex->lease =
+			lease_answered(mutex->sent_us, mutex_now_us(mutex), op->ttl_ms * MS_US);
 		mutex->confirmed_us = mutex->sent_us;
 		mutex->fence = op->fence;
 		mutex->passes_in_lease = 0;
@@ -933,7 +935,8 @@ static void release_done(struct mutex *mutex)
 		if (mutex->stay_out) {
 			mutex->stay_out = false;
 			mutex->passes_in_row = 0;
-			mutex->stay_out_us = mutex_now_us(mutex) + STAY_OUT_US;
+			if (!CORE_FAULT(stay_out_skipped))
+				mutex->stay_out_us = mutex_now_us(mutex) + STAY_OUT_US;
 		}
 		mutex_next(mutex);
 		return;
@@ -1051,6 +1054,8 @@ void mutex_start_release(struct mutex *mutex, struct ask *ask)
 	mutex_set_state(mutex, MUTEX_RELEASING);
 	if (CORE_FAULT(release_answered_early))
 		answer_release(mutex, OUTCOME_OK);
+	if (CORE_FAULT(claim_dropped_early))
+		journal_drop(mutex, &mutex->value_slot);
 	op_submit(mutex);
 }
 

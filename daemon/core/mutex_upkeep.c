@@ -85,7 +85,8 @@ static int64_t notice_due_us(const struct mutex *mutex)
 {
 	if (mutex->lock->expiring_told || mutex->lock->dead || mutex->lock->unreported)
 		return CLOCK_NEVER;
-	return end_us(mutex) - lease_notice_us(&mutex->lock->lease);
+	return end_us(mutex) -
+	       lease_notice_us(&mutex->lock->lease) / (CORE_FAULT(expiring_told_late) ? 2 : 1);
 }
 
 int64_t mutex_upkeep_due_us(const struct mutex *mutex)
@@ -167,7 +168,7 @@ static void cap_by(struct mutex *mutex, int64_t sent_us, int64_t ttl_ms)
 {
 	const struct lease lease = lease_make(sent_us, ttl_ms * MS_US);
 
-	if (lease.end_us >= mutex->lease.end_us)
+	if (lease.end_us >= mutex->lease.end_us || CORE_FAULT(shorter_extension_forgotten))
 		return;
 	mutex->lease = lease;
 	mutex->prolonged = true;
@@ -213,7 +214,7 @@ static void prolonged(struct mutex *mutex, const struct errand *errand, int64_t 
 	if (sent_us < mutex->lease.from_us)
 		return;
 	mutex->prolonged = false;
-	mutex->lease = lease_make(sent_us, errand->op.ttl_ms * MS_US);
+	mutex->lease = lease_answered(sent_us, mutex_now_us(mutex), errand->op.ttl_ms * MS_US);
 	cap_by_pending(mutex);
 	if (mutex->stray_ttl_ms)
 		cap_by(mutex, sent_us, mutex->stray_ttl_ms);
@@ -317,8 +318,9 @@ void mutex_lose(struct mutex *mutex, enum lost_reason reason)
 		if (!mutex_value_is_own(mutex))
 			errand_note_dead(mutex, mutex->value, lease_gone_us(&mutex->lease));
 		/* A key that nobody prolonged expires by itself. */
-		mutex_drop_value(mutex, !mutex_is_being_extended(mutex) && !mutex->prolonged &&
-						!mutex->doubtful);
+		mutex_drop_value(mutex, (!mutex_is_being_extended(mutex) && !mutex->prolonged &&
+					 !mutex->doubtful) ||
+						CORE_FAULT(prolonged_key_left));
 	}
 	mutex_next(mutex);
 }

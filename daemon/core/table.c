@@ -476,6 +476,8 @@ struct lock *table_adopt(struct table *table, struct mutex *mutex, const struct 
 	mutex->value_slot = claim_slot(table, mutex, claim);
 	mutex->lock = copy;
 	mutex->lease = claim->lease;
+	if (CORE_FAULT(adopted_counted_anew))
+		mutex->lease = copy->lease = lease_make(mutex_now_us(mutex), copy->lease.ttl_us);
 	mutex->doubtful = claim->doubtful;
 	mutex->prolonged = true; /* the last renewal may have gone unrecorded */
 	mutex->ttl_ms = claim->lease.ttl_us / MS_US;

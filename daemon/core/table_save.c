@@ -79,6 +79,7 @@ static void put_lease(struct record_writer *w, const struct lease *lease)
 	record_put_number(w, "lease_ttl_us", lease->ttl_us);
 	record_put_number(w, "lease_from_us", lease->from_us);
 	record_put_number(w, "lease_end_us", lease->end_us);
+	record_put_number(w, "lease_by_us", lease->by_us);
 }
 
 static void put_section(struct save *save, const char *key, const struct section *section)
@@ -440,10 +441,15 @@ static int64_t get_moment(const struct load *load, const char *key)
 
 static struct lease get_lease(const struct load *load)
 {
+	const int64_t from_us = get(load, "lease_from_us", TIME_MAX);
+
 	return (struct lease){
 		.ttl_us = get(load, "lease_ttl_us", TTL_MAX_MS * MS_US),
-		.from_us = get(load, "lease_from_us", TIME_MAX),
+		.from_us = from_us,
 		.end_us = get(load, "lease_end_us", TIME_MAX),
+		/* Older releases do not tell. */
+		.by_us = record_number_within(load->record, "lease_by_us", from_us, TIME_MAX,
+					      from_us),
 	};
 }
 

@@ -43,7 +43,20 @@ static void session_lost(struct holder *holder, const struct lock *lock, enum lo
 
 static void session_expiring(struct holder *holder, const struct lock *lock, int64_t left_ms)
 {
-	oracle_expiring(container_of(holder, struct client, session)->daemon, lock, left_ms);
+	struct client *client = container_of(holder, struct client, session);
+	struct world *world = world_of(client);
+
+	oracle_expiring(client->daemon, lock, left_ms);
+	/* Who is told may ask for more time, at the very last moment perhaps. */
+	if (client->phase == CLIENT_HOLDING && !strcmp(client->hold->string, lock->string) &&
+	    !world->calm && chance(world, 3000)) {
+		const int64_t left_us = left_ms * 1000, way_us = 3 * world->traits.latency_us;
+
+		client->extends = true;
+		act_in(client, chance(world, 5000) && left_us > way_us
+				       ? left_us - random_below(&world->random, way_us)
+				       : random_below(&world->random, left_us + 1000));
+	}
 }
 
 static void process_lost(struct holder *holder, const struct lock *lock, enum lost_reason reason)
@@ -150,6 +163,7 @@ static void acquire(struct client *client, int mutex)
 		ask->ask.announce = "host=here";
 	client->acquire = ask;
 	client->phase = CLIENT_ASKING;
+	client->extends = false;
 	hand_over(ask, ASK_ACQUIRE);
 	if (!client->acquire)
 		client->phase = CLIENT_IDLE;
@@ -341,6 +355,9 @@ static void answered(struct ask *base)
 		TAILQ_INSERT_TAIL(&daemon->done, ask, entry);
 		return;
 	}
+	if (ask->answered)
+		world_fail(world, "d%d: an ask was answered twice", daemon->index);
+	ask->answered = true;
 	oracle_answered(ask);
 	TAILQ_REMOVE(&daemon->asks, ask, entry);
 	TAILQ_INSERT_TAIL(&daemon->done, ask, entry);
@@ -435,8 +452,10 @@ static void act_holding(struct client *client)
 {
 	struct world *world = world_of(client);
 	struct hold *hold = client->hold;
-	int64_t lot = random_below(&world->random, 100);
+	const bool extends = client->extends;
+	int64_t lot = extends ? 70 : random_below(&world->random, 100);
 
+	client->extends = false;
 	if (lot < 65) {
 		char string[LOCK_STRING_SIZE];
 		int mutex = hold->mutex;
@@ -458,6 +477,8 @@ static void act_holding(struct client *client)
 		memcpy(ask->ask.string, hold->string, LOCK_STRING_SIZE);
 		if (chance(world, 5000))
 			ask->ask.ttl_ms = random_of(world, 10, 2 * world->traits.ttl_ms);
+		else if (extends && !world->traits.n_nodes)
+			ask->ask.ttl_ms = 100000; /* for which all clocks are good enough */
 		hand_over(ask, ASK_EXTEND);
 	} else if (lot < 82) {
 		client_hang_up(client);

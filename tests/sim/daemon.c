@@ -401,6 +401,7 @@ void daemon_start(struct daemon *daemon)
 	daemon->resumed_us = world->now_us;
 	daemon_trouble(daemon);
 	memset(daemon->fence_seen, 0, sizeof(daemon->fence_seen));
+	strings_deinit(&daemon->dead);
 	for (int i = 0; i < N_KEYS; i++) {
 		daemon->counts[i] = (struct key_watch_counts){.window_us = world->now_us};
 		/* It does not know how often it was passed on before. */
@@ -540,6 +541,7 @@ void daemon_deinit(struct daemon *daemon)
 	struct client *client;
 
 	assert(!daemon->up && TAILQ_EMPTY(&daemon->inbox) && TAILQ_EMPTY(&daemon->asks));
+	strings_deinit(&daemon->dead);
 	while ((client = TAILQ_FIRST(&daemon->clients))) {
 		TAILQ_REMOVE(&daemon->clients, client, entry);
 		event_cancel(daemon->world, &client->event);

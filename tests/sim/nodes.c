@@ -172,15 +172,18 @@ bool nodes_are_clear(struct daemon *daemon, int64_t for_us)
 	return n >= majority(world);
 }
 
-bool nodes_of_hold_are_clear(const struct hold *hold, int64_t for_us)
+bool nodes_of_hold_are_clear(const struct hold *hold, int64_t for_us, int64_t before_us)
 {
 	struct world *world = hold->daemon->world;
 	int n = 0;
 
+	/* What was delayed makes others wait on the same connection. */
+	for_us += 2 * world->traits.slow_us;
 	for (int i = 0; i < world->traits.n_nodes; i++) {
 		struct sim_server *node = &world->nodes[i];
 
 		n += stands_as(&node->keys[hold->key], hold->value) &&
+		     node->keys[hold->key].since_us < before_us &&
 		     is_clear(daemon_store(hold->daemon, i), node, for_us);
 	}
 	return !world->traits.n_nodes || n >= majority(world);

@@ -28,8 +28,11 @@ void nodes_raised(struct sim_server *server, int key, int daemon);
 /* ------------------------------------------------------------------ what the oracle asks */
 /* Has the way of a daemon to a majority of the nodes been as it should, for so long? */
 bool nodes_are_clear(struct daemon *daemon, int64_t for_us);
-/* The same of nodes on which that lock stands, or did until now; or there is one server. */
-bool nodes_of_hold_are_clear(const struct hold *hold, int64_t for_us);
+/*
+ * The same of nodes on which that lock has stood since before that moment of true time, or did
+ * until now; or there is one server.
+ */
+bool nodes_of_hold_are_clear(const struct hold *hold, int64_t for_us, int64_t before_us);
 /* May a fence be lower than the last? See there. */
 bool nodes_fence_is_excused(struct daemon *daemon, int key);
 /*

@@ -348,7 +348,7 @@ struct hold *oracle_granted(struct sim_ask *ask)
 	hold->end_us = local_now(daemon) + mutex_lock_left_us(lock->mutex);
 	hold->fence = lock->fence;
 	hold->told_end_us = -1;
-	hold->granted_us = world->now_us;
+	hold->granted_us = hold->changed_us = world->now_us;
 	/* The command that got it was sent when the store's lease began, or later. */
 	hold->compared_us = world->now_us;
 	TRACE(world, "d%d: %t granted, it stands as %t, fence %d, %d us left", daemon->index,
@@ -362,6 +362,11 @@ struct hold *oracle_granted(struct sim_ask *ask)
 			   hold->string);
 	if (hold->end_us <= local_now(daemon))
 		world_fail(world, "d%d: a lock was granted whose lease is over", daemon->index);
+	/* Where passes need no command, what stands is a string that no client has. */
+	if (!strcmp(hold->string, hold->value) ==
+	    (section->settings.handoff == HANDOFF_LOCAL || section->settings.linger_ms > 0))
+		world_fail(world, "d%d: %.6s stands as %.6s", daemon->index, hold->string,
+			   hold->value);
 	TAILQ_INSERT_TAIL(&world->server.keys[hold->key].holds, hold, key_entry);
 	TAILQ_INSERT_TAIL(&daemon->holds, hold, daemon_entry);
 	check_exclusion(hold);
@@ -402,6 +407,9 @@ void oracle_lost(struct daemon *daemon, const struct lock *lock, enum lost_reaso
 	if (!hold || hold->daemon != daemon || !hold->known)
 		world_fail(world, "d%d: LOST of a lock that nobody has", daemon->index);
 	world->n_lost++;
+	world->server.keys[hold->key].last_lost_us = world->now_us;
+	if (reason == LOST_EXPIRED || reason == LOST_UNAVAILABLE)
+		strings_add(&daemon->dead, hold->string);
 	switch (reason) {
 	case LOST_EXPIRED:
 	case LOST_UNAVAILABLE:
@@ -416,7 +424,7 @@ void oracle_lost(struct daemon *daemon, const struct lock *lock, enum lost_reaso
 		/* What is to be renewed is, if the store answers and there is time for it. */
 		if (hold->live && (hold->renew || reason == LOST_UNAVAILABLE) &&
 		    lock->lease.ttl_us >= 50 * MS && is_clear(daemon, 2 * lock->lease.ttl_us) &&
-		    nodes_of_hold_are_clear(hold, 2 * lock->lease.ttl_us))
+		    nodes_of_hold_are_clear(hold, 2 * lock->lease.ttl_us, CLOCK_NEVER))
 			world_fail(world, "d%d: %.6s was not renewed", daemon->index, lock->string);
 		break;
 	case LOST_REPLACED:
@@ -436,6 +444,31 @@ void oracle_lost(struct daemon *daemon, const struct lock *lock, enum lost_reaso
 	oracle_end_and_forget(hold);
 }
 
+static void note_end(struct hold *hold, int64_t end_us)
+{
+	if (hold->end_us == end_us)
+		return;
+	hold->end_us = end_us;
+	hold->changed_us = hold->daemon->world->now_us;
+}
+
+/* EXPIRING is told, or was not told so far: is it too late? */
+static void check_notice(struct hold *hold, int64_t left_us)
+{
+	struct daemon *daemon = hold->daemon;
+	struct world *world = daemon->world;
+	const int64_t notice_us = lease_notice_us(&hold->lock->lease);
+	const int64_t late_us = notice_us - left_us, slack_us = 5 * MS;
+
+	if (notice_us != hold->notice_us)
+		hold->changed_us = world->now_us;
+	hold->notice_us = notice_us;
+	if (late_us > slack_us && world->now_us - hold->changed_us > slack_us &&
+	    world->now_us - daemon->resumed_us > slack_us && !daemon->frozen)
+		world_fail(world, "d%d: EXPIRING %.6s is %lld us late", daemon->index, hold->string,
+			   (long long)late_us);
+}
+
 void oracle_expiring(struct daemon *daemon, const struct lock *lock, int64_t left_ms)
 {
 	struct world *world = daemon->world;
@@ -445,8 +478,12 @@ void oracle_expiring(struct daemon *daemon, const struct lock *lock, int64_t lef
 	TRACE(world, "d%d: EXPIRING %t in %d ms", daemon->index, trace_tag(lock->string), left_ms);
 	if (!hold || hold->daemon != daemon || !hold->known)
 		world_fail(world, "d%d: EXPIRING of a lock that nobody has", daemon->index);
-	hold->end_us = local_now(daemon) + mutex_lock_left_us(lock->mutex);
+	note_end(hold, local_now(daemon) + mutex_lock_left_us(lock->mutex));
 	left = hold->end_us - local_now(daemon);
+	if (left > lease_notice_us(&lock->lease) + MS)
+		world_fail(world, "d%d: EXPIRING %.6s, and %lld us are left", daemon->index,
+			   lock->string, (long long)left);
+	check_notice(hold, left);
 	if (hold->told_end_us == hold->end_us && !hold->may_be_told_again)
 		world_fail(world, "d%d: EXPIRING %.6s twice", daemon->index, lock->string);
 	hold->told_end_us = hold->end_us;
@@ -488,7 +525,7 @@ void oracle_leases(struct daemon *daemon, bool end_of_turn)
 			int64_t left = mutex_lock_left_us(hold->lock->mutex);
 
 			if (left > 0 && now + left != hold->end_us) {
-				hold->end_us = now + left;
+				note_end(hold, now + left);
 				check_promised(hold);
 			}
 		}
@@ -558,6 +595,7 @@ void oracle_asked(struct sim_ask *ask)
 			       !strcmp(other->ask.string, ask->ask.string);
 	}
 	if (ask->ask.string[0]) {
+		ask->dead = strings_have(&daemon->dead, ask->ask.string);
 		ask->stood = world_stands_anywhere(world, ask->key, ask->ask.string);
 		hold = oracle_find(world, ask->ask.string);
 		ask->was_live = hold && is_valid_at(hold, world->now_us);
@@ -567,13 +605,17 @@ void oracle_asked(struct sim_ask *ask)
 	      trace_tag(ask->ask.string), ask->ask.wait_us);
 }
 
-void oracle_found(struct world *world, const char *value)
+void oracle_found(struct world *world, int daemon, const char *value)
 {
 	struct sim_ask *ask;
 
 	for (int i = 0; i < world->traits.n_daemons; i++) {
-		TAILQ_FOREACH (ask, &world->daemons[i].asks, entry)
-			ask->found |= !strcmp(ask->ask.string, value);
+		TAILQ_FOREACH (ask, &world->daemons[i].asks, entry) {
+			if (strcmp(ask->ask.string, value) != 0)
+				continue;
+			ask->found = true;
+			ask->found_here |= i == daemon;
+		}
 	}
 }
 
@@ -606,6 +648,34 @@ static void check_latency(struct sim_ask *ask, bool answered)
 			   daemon->index, (int)ask->ask.kind, mutex_word(ask->mutex),
 			   answered ? "answered" : "still open",
 			   (long long)((world->now_us - by) / MS));
+}
+
+/*
+ * Did it only linger all the time? Whoever tries then is told that it is locked if it was not given
+ * up within 20 ms, but where all works it is.
+ */
+static bool only_lingered(struct sim_ask *ask)
+{
+	struct world *world = ask->daemon->world;
+	struct sim_key *key = world_key(world, ask->key);
+	const int64_t a_while_us = 10 * MS;
+	bool lingers = false;
+
+	for (int i = 0; i < world->traits.n_daemons; i++) {
+		struct daemon *daemon = &world->daemons[i];
+		const char *word = mutex_word(ask->mutex);
+		struct mutex *mutex =
+			daemon->up ? table_peek(daemon->table, word, strlen(word)) : NULL;
+
+		lingers |= mutex && mutex_state(mutex) == MUTEX_LINGERING;
+	}
+	return lingers && world->traits.faultless && !world->traits.foreign &&
+	       !world->traits.n_nodes && !world->traits.short_asks &&
+	       world->traits.ttl_ms >= 1000 && key->stands &&
+	       key->since_us < ask->asked_us - a_while_us &&
+	       key->last_held_us < ask->asked_us - a_while_us &&
+	       key->last_lost_us < ask->asked_us - SECOND &&
+	       ask->daemon->stayed_out_us[ask->mutex] < ask->asked_us && !ask->queued_behind;
 }
 
 /* Had the mutex a holder at a moment while it was asked for, as far as anybody could tell? */
@@ -675,6 +745,9 @@ static void check_release(struct sim_ask *ask)
 		if (world_stood_as(world, ask->key, ask->ask.string, ask->asked_us))
 			world_fail(world, "d%d: RELEASE %.6s was answered OK and it stands",
 				   daemon->index, ask->ask.string);
+		if (ask->dead && !world->traits.cut && !world->traits.server_faults)
+			world_fail(world, "d%d: RELEASE %.6s was answered OK after its loss",
+				   daemon->index, ask->ask.string);
 		if (ask->wrong || (!ask->was_live && !ask->stood && !ask->found && !ask->others))
 			world_fail(world, "d%d: RELEASE %.6s was answered OK and was not held",
 				   daemon->index, ask->ask.string);
@@ -682,6 +755,9 @@ static void check_release(struct sim_ask *ask)
 		if (stands && ask->was_live)
 			world_fail(world, "d%d: RELEASE %.6s failed and it stands", daemon->index,
 				   ask->ask.string);
+		if (ask->found_here && ask->was_live && !ask->others && !world->traits.n_nodes)
+			world_fail(world, "d%d: RELEASE %.6s failed, but has removed it",
+				   daemon->index, ask->ask.string);
 	}
 }
 
@@ -702,6 +778,19 @@ static void check_extend(struct sim_ask *ask)
 		if (hold && hold->live && hold->known && ask->was_live && hold->daemon == daemon)
 			world_fail(world, "d%d: EXTEND %.6s failed and it is held", daemon->index,
 				   ask->ask.string);
+	}
+}
+
+/* Who holds what was broken through his own daemon is told before BREAK is answered. */
+static void check_broken(struct sim_ask *ask)
+{
+	struct hold *hold;
+
+	TAILQ_FOREACH (hold, &ask->daemon->holds, daemon_entry) {
+		if (hold->key == ask->key && hold->live && hold->known && hold->lock &&
+		    hold->vanished)
+			world_fail(ask->daemon->world, "d%d: %.6s was broken, and is held on",
+				   ask->daemon->index, hold->string);
 	}
 }
 
@@ -749,6 +838,11 @@ void oracle_answered(struct sim_ask *ask)
 		}
 		if (base->kind == ASK_BREAK && !moved && !was_locked(ask))
 			world_fail(world, "d%d: BREAK of nothing was OK", daemon->index);
+		if (base->kind == ASK_BREAK && !moved)
+			check_broken(ask);
+		if (base->holder && strcmp(base->holder, "host=here"))
+			world_fail(world, "d%d: the holder of %s is said to be %s", daemon->index,
+				   mutex_word(ask->mutex), base->holder);
 		if ((base->kind == ASK_EXISTS || base->kind == ASK_LOOK) && !moved &&
 		    !(base->locked ? was_locked(ask) : was_free(ask)))
 			world_fail(world, "d%d: says that %s is %s, which it never was",
@@ -762,6 +856,9 @@ void oracle_answered(struct sim_ask *ask)
 				   base->kind);
 		if (!moved && !ask->queued_behind && !was_locked(ask))
 			world_fail(world, "d%d: %s was refused as locked and was not",
+				   daemon->index, mutex_word(ask->mutex));
+		if (!moved && !ask->wait_us && only_lingered(ask))
+			world_fail(world, "d%d: %s was refused as locked and only lingered",
 				   daemon->index, mutex_word(ask->mutex));
 		break;
 	case OUTCOME_UNLOCK_FAIL:
@@ -795,6 +892,10 @@ void oracle_answered(struct sim_ask *ask)
 	}
 	if (moved)
 		return;
+	if (base->kind == ASK_EXISTS && base->outcome == OUTCOME_OK && base->locked &&
+	    only_lingered(ask))
+		world_fail(world, "d%d: says that %s is locked, and it only lingers", daemon->index,
+			   mutex_word(ask->mutex));
 	if (base->kind == ASK_RELEASE)
 		check_release(ask);
 	else if (base->kind == ASK_EXTEND)
@@ -930,10 +1031,14 @@ static void check_comparisons(struct daemon *daemon)
 
 		if (!hold->known || !hold->lock)
 			continue;
+		if (hold->live && hold->client && !daemon->stopping &&
+		    hold->told_end_us != hold->end_us)
+			check_notice(hold, hold->end_us - local_now(daemon));
 		if (hold->lock->lease.ttl_us / 3 < by)
 			by = hold->lock->lease.ttl_us / 3;
 		by += by / 100 + 20 * MS;
-		if (is_clear(daemon, 2 * SECOND) && nodes_of_hold_are_clear(hold, 2 * SECOND) &&
+		if (is_clear(daemon, 2 * SECOND) &&
+		    nodes_of_hold_are_clear(hold, 2 * SECOND, hold->compared_us) &&
 		    world->now_us - hold->compared_us > by)
 			world_fail(world, "d%d: %.6s was last compared %lld ms ago", daemon->index,
 				   hold->string,

@@ -343,7 +343,7 @@ static void execute(struct world *world, struct cmd *cmd)
 	case STORE_RELEASE:
 		if (!same)
 			return;
-		oracle_found(world, cmd->value);
+		oracle_found(world, cmd->daemon, cmd->value);
 		server_remove(server, cmd->key, REMOVED_RELEASED, world->now_us);
 		publish(server, cmd->key, STORE_MESSAGE_FREE, cmd->daemon);
 		cmd->status = STORE_OK;
@@ -1102,7 +1102,7 @@ void server_init(struct world *world, struct sim_server *server, int node)
 	for (int i = 0; i < N_KEYS; i++) {
 		TAILQ_INIT(&server->keys[i].holds);
 		server->keys[i].last_stood_us = -1;
-		server->keys[i].last_held_us = -1;
+		server->keys[i].last_held_us = server->keys[i].last_lost_us = -1;
 		server->keys[i].last_vanished_us = server->keys[i].short_us = -1;
 	}
 }

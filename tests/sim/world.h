@@ -118,6 +118,8 @@ struct hold {
 	int64_t fence;
 	bool may_be_told_again; /* it was extended since */
 	int64_t told_end_us;	/* the end that EXPIRING announced */
+	int64_t notice_us;	/* how long before its end EXPIRING is due */
+	int64_t changed_us;	/* when end or notice were last others; true time */
 	int64_t compared_us;	/* when a command that compares it was last submitted; true time */
 	int64_t granted_us;	/* true time */
 	TAILQ_ENTRY(hold) key_entry;
@@ -142,6 +144,7 @@ struct sim_key {
 	int64_t last_stood_us; /* the last moment at which it stood, if it does not */
 	int64_t last_free_us;  /* the last moment at which it did not stand, if it does */
 	int64_t last_held_us;  /* a hold ended last */
+	int64_t last_lost_us;  /* ... and not by its holder */
 	int64_t last_vanished_us;
 	int64_t short_us;   /* it was last given less time than the world's locks have */
 	int64_t fence_high; /* of all grants since the clock was last put back */
@@ -173,6 +176,16 @@ struct sim_server {
 	struct event event;	 /* the end of what it suffers */
 };
 
+/* ------------------------------------------------------------------ strings */
+struct strings {
+	char (*list)[LOCK_STRING_SIZE];
+	size_t n;
+};
+
+void strings_add(struct strings *strings, const char *string);
+bool strings_have(const struct strings *strings, const char *string);
+void strings_deinit(struct strings *strings);
+
 /* ------------------------------------------------------------------ daemons and clients */
 struct sim_ask {
 	struct ask ask;
@@ -186,13 +199,16 @@ struct sim_ask {
 	unsigned reloads;
 	bool queued_behind; /* other ACQUIREs were open when it came */
 	bool stood;	    /* RELEASE: its string stood in the store when it came */
+	bool dead;	    /* RELEASE: its daemon had told its holder that it is over */
 	bool found;	    /* RELEASE: a server has found it there since, and removed it */
+	bool found_here;    /* ... for this daemon */
 	bool was_live;	    /* RELEASE, EXTEND: it was held when it came */
 	bool wrong;	    /* RELEASE, EXTEND: the string was made up */
 	bool moved;	    /* a reload is to move it, or has */
 	bool outdated;	    /* when it came, its daemon believed in what was over */
 	bool owned_by_process;
-	bool main;			  /* the ACQUIRE that the client is after */
+	bool main; /* the ACQUIRE that the client is after */
+	bool answered;
 	int64_t hung_up_us, cancelled_us; /* -1: not */
 	unsigned others;		  /* RELEASE: others open for that string */
 	TAILQ_ENTRY(sim_ask) entry;
@@ -205,6 +221,7 @@ struct client {
 	struct daemon *daemon;
 	struct holder session, process;
 	bool session_open, process_alive;
+	bool extends;	   /* its lock, next */
 	bool process_used; /* it was named as an owner: its end has to be told */
 	enum client_phase phase;
 	unsigned n_asks; /* open, that name session or process */
@@ -250,9 +267,10 @@ struct daemon {
 	struct event quorum_wake;
 	int64_t base_us, ppm;
 	int64_t busy_until_us;
-	int64_t resumed_us; /* the last time that it came back from a longer stop */
-	int64_t trouble_us; /* the last time that its way to the store was not as it should be */
-	unsigned n_born;    /* processes so far */
+	int64_t resumed_us;  /* the last time that it came back from a longer stop */
+	int64_t trouble_us;  /* the last time that its way to the store was not as it should be */
+	unsigned n_born;     /* processes so far */
+	struct strings dead; /* that its holders were told are over; since it was born */
 	TAILQ_HEAD(, event) inbox;
 	struct event turn, wake, life;
 	int64_t wake_local_us; /* what the wake-up is set for */
@@ -293,15 +311,6 @@ struct traits {
 	bool patient;	 /* who asks waits for ever */
 	bool faultless;	 /* nothing at all goes wrong */
 };
-
-struct strings {
-	char (*list)[LOCK_STRING_SIZE];
-	size_t n;
-};
-
-void strings_add(struct strings *strings, const char *string);
-bool strings_have(const struct strings *strings, const char *string);
-void strings_deinit(struct strings *strings);
 
 struct world {
 	uint64_t seed, step, steps;
@@ -432,8 +441,8 @@ struct hold *oracle_adopted(struct daemon *daemon, const struct lock *lock, int 
 			    const char *value);
 void oracle_answered(struct sim_ask *ask);
 void oracle_asked(struct sim_ask *ask);
-/* A RELEASE has met that value on a server, where it may have come late. */
-void oracle_found(struct world *world, const char *value);
+/* A RELEASE of that daemon has met that value on a server, where it may have come late. */
+void oracle_found(struct world *world, int daemon, const char *value);
 /* Its holder has given it up, or is told that it is over. Frees it if no daemon knows it. */
 void oracle_end(struct hold *hold);
 /* Its daemon has no struct lock for it any more. */
