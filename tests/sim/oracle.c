@@ -517,8 +517,10 @@ void oracle_leases(struct daemon *daemon, bool end_of_turn)
 		if (!hold->known)
 			continue;
 		if (!hold->lock) {
-			if (end_of_turn && is_gone_quietly(hold))
+			if (end_of_turn && is_gone_quietly(hold)) {
+				world->server.keys[hold->key].last_lost_us = world->now_us;
 				oracle_end_and_forget(hold);
+			}
 			continue;
 		}
 		if (end_of_turn && hold->lock->lease.end_us >= 0) {
@@ -667,7 +669,9 @@ static bool only_lingered(struct sim_ask *ask)
 		struct mutex *mutex =
 			daemon->up ? table_peek(daemon->table, word, strlen(word)) : NULL;
 
-		lingers |= mutex && mutex_state(mutex) == MUTEX_LINGERING;
+		/* Or it is kept for the rest of a lease that ran out. */
+		lingers |= mutex && mutex_state(mutex) == MUTEX_LINGERING &&
+			   mutex_section(mutex)->settings.linger_ms > 0;
 	}
 	return lingers && world->traits.faultless && !world->traits.foreign &&
 	       !world->traits.n_nodes && !world->traits.short_asks &&
