@@ -21,6 +21,17 @@ struct entropy {
 	void (*fill)(struct entropy *entropy, void *buf, size_t size);
 };
 
+/* The earlier of two moments, or the shorter of two spans; and the other way round. */
+static inline int64_t min_us(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+static inline int64_t max_us(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
 static inline int64_t clock_now_us(struct clock *clock)
 {
 	return clock->now_us(clock);

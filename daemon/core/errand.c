@@ -13,17 +13,9 @@
 #include "core/mutex_private.h"
 #include "util/alloc.h"
 
-/* How long a daemon that lingers on a lock has to let go of it before a look counts. */
-#define PATIENCE_US (20 * MS_US)
-
 static void errand_op_done(struct store_op *op);
 static void errand_timer_fired(struct timer *timer);
 static void look_is_over(struct errand *errand);
-
-static int64_t min_us(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
-}
 
 static struct errand *errand_new(struct mutex *mutex, enum errand_kind kind, enum store_verb verb)
 {

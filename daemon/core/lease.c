@@ -4,20 +4,10 @@
 
 #include "core/lease.h"
 
-#include <stdlib.h>
+#include "core/clock.h"
 
 #define MS INT64_C(1000)
 #define SECOND (1000 * MS)
-
-static int64_t min_us(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
-}
-
-static int64_t max_us(int64_t a, int64_t b)
-{
-	return a > b ? a : b;
-}
 
 int64_t lease_drift_us(int64_t ttl_us)
 {

@@ -30,8 +30,6 @@
 #define LOOK_MIN_US (10 * MS_US)
 /* How long a watch is kept that nobody needs at the moment. */
 #define UNWATCH_US SECOND_US
-/* How long a daemon that lingers on a lock has to give it to one that asks. */
-#define PATIENCE_US (20 * MS_US)
 /* When contenders got into each other's way: how often, and how far apart, to try at once. */
 #define CONTESTED_TRIES 5
 #define CONTESTED_US (40 * MS_US)
@@ -104,11 +102,6 @@ struct claim mutex_claim(const struct mutex *mutex)
 		.doubtful = mutex->doubtful,
 		.slot = mutex->value_slot,
 	};
-}
-
-static int64_t min_us(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
 }
 
 int64_t mutex_lock_left_us(const struct mutex *mutex)

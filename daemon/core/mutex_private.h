@@ -27,6 +27,9 @@
  */
 #define DOUBT_US (60 * SECOND_US)
 
+/* How long a daemon that lingers on a lock has to give it to one that asks. */
+#define PATIENCE_US (20 * MS_US)
+
 TAILQ_HEAD(ask_list, ask);
 TAILQ_HEAD(errand_list, errand);
 TAILQ_HEAD(mutex_list, mutex);

@@ -16,16 +16,6 @@
 /* Upkeep that is due within the same step of time goes out in one write. */
 #define GRID_US (50 * MS_US)
 
-static int64_t min_us(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
-}
-
-static int64_t max_us(int64_t a, int64_t b)
-{
-	return a > b ? a : b;
-}
-
 /* When its holder may not rely on it any more. */
 static int64_t end_us(const struct mutex *mutex)
 {
