@@ -458,6 +458,9 @@ START_TEST(a_password_out_of_a_file_is_in_no_memory_once_it_was_said)
 		static char copy[SECRET_LEN];
 		int fd;
 
+#ifdef __SANITIZE_ADDRESS__
+		return; /* it keeps what was freed, and has more memory than can be read */
+#endif
 		start_with_secret();
 		bench_open(&bench, server.unix_url, with_file);
 		store_watch(bench.store, &watch);
