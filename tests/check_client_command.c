@@ -735,7 +735,7 @@ START_TEST(a_wait_is_shown_on_a_terminal_after_a_second)
 		await_state("m", "true", 0);
 		pid = forkpty(&fd, NULL, NULL, NULL);
 		if (pid == 0)
-			exec_shell("$R run m true");
+			exec_shell("TERM=xterm $R run m true");
 		await_text(fd, "waiting for m, place 1 of 1: held here by pid ");
 		kill(pid, SIGTERM);
 		ck_assert_int_eq(status_of(pid), 128 + SIGTERM);
