@@ -157,6 +157,8 @@ static int64_t service_resumes_in_ms(void)
 		if (answer->op.status != STORE_OK)
 			bench_turn_for(&bench, 5);
 	} while (answer->op.status != STORE_OK);
+	printf("service resumed %lld ms after the switch\n",
+	       (long long)(bench_now_ms() - began_ms));
 	return bench_now_ms() - began_ms;
 }
 
@@ -282,7 +284,13 @@ START_TEST(a_failover_keeps_what_replicas_have_and_waits_for_those_that_are_left
 		ck_assert_int_eq(acquire('c'), STORE_REFUSED);
 		ck_assert_str_eq(redis_server_ask(promoted, "GET k"), "(nil)");
 		redis_server_resume(left);
-		ck_assert_int_eq(acquire('c'), STORE_OK);
+		/* Sentinels may have taken it for dead, and tell it anew whom to follow. */
+		began_ms = bench_now_ms();
+		do {
+			answer = bench_acquire(&bench, &key, 'c', 60000);
+			ck_assert_msg(bench_now_ms() < began_ms + 15000, "%s", answer->text);
+		} while (answer->op.status != STORE_OK);
+		redis_server_hang_up(left);
 		ck_assert_int_eq(redis_server_ask(left, "GET k")[0], 'c');
 	}
 END_TEST
