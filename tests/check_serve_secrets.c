@@ -134,6 +134,18 @@ START_TEST(a_password_is_never_shown_however_it_fails)
 	}
 END_TEST
 
+START_TEST(a_server_that_repeats_what_it_does_not_know_shows_no_password)
+	{
+		char url[160];
+
+		redis_server_start(&redis, true,
+				   (const char *[]){"--rename-command", "AUTH", "", NULL});
+		snprintf(url, sizeof(url), "redis://locker:" MARK "@127.0.0.1:%d", redis.port);
+		expect_secret(url, "", "unknown command");
+		redis_server_stop(&redis);
+	}
+END_TEST
+
 START_TEST(a_server_that_may_drop_locks_is_warned_of)
 	{
 		char sections[200];
@@ -257,6 +269,7 @@ int main(void)
 		return 77;
 	tcase_set_timeout(tcase, 60);
 	tcase_add_test(tcase, a_password_is_never_shown_however_it_fails);
+	tcase_add_test(tcase, a_server_that_repeats_what_it_does_not_know_shows_no_password);
 	tcase_add_test(tcase, a_server_that_may_drop_locks_is_warned_of);
 	tcase_add_loop_test(tcase, a_server_that_forgets_when_it_restarts_is_warned_of, 0,
 			    sizeof(disks) / sizeof(disks[0]));

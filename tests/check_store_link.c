@@ -112,6 +112,20 @@ START_TEST(each_error_has_its_meaning)
 	}
 END_TEST
 
+START_TEST(what_a_server_repeats_of_a_command_is_not_shown)
+	{
+		const struct answer *answer;
+
+		fake.answer = say_to_locks;
+		says = "-ERR unknown command 'EVALSHA', with args beginning with: 'sha' 'secret' "
+		       "\r\n";
+		answer = bench_do(&bench, STORE_RELEASE, &key, 'a');
+		ck_assert_int_eq(answer->op.status, STORE_REFUSED);
+		ck_assert_ptr_nonnull(strstr(answer->text, "unknown command 'EVALSHA'"));
+		ck_assert_msg(!strstr(answer->text, "secret"), "%s", answer->text);
+	}
+END_TEST
+
 START_TEST(an_answer_that_is_no_redis_ends_the_connection)
 	{
 		const struct answer *answer;
@@ -460,6 +474,7 @@ int main(void)
 	tcase_set_timeout(writes, 30);
 	tcase_add_loop_test(answers, each_error_has_its_meaning, 0,
 			    sizeof(errors) / sizeof(errors[0]));
+	tcase_add_test(answers, what_a_server_repeats_of_a_command_is_not_shown);
 	tcase_add_test(answers, an_answer_that_is_no_redis_ends_the_connection);
 	tcase_add_test(answers, a_replica_is_left_for_another_look);
 	tcase_add_test(answers, a_replica_is_not_used);

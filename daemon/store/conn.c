@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "store/server_error.h"
 #include "store/tls.h"
 #include "util/alloc.h"
 
@@ -387,7 +388,7 @@ static bool conn_read(struct conn *conn)
 	redisContext *context = conn->context;
 	size_t before = context->reader->len;
 	bool any;
-	void *reply;
+	redisReply *reply;
 
 	tls_prepare(conn->session);
 	if (redisBufferRead(context) != REDIS_OK) {
@@ -397,7 +398,7 @@ static bool conn_read(struct conn *conn)
 	any = context->reader->len != before;
 	/* The context is gone as soon as the generation is another. */
 	while (any && generation == conn->generation) {
-		if (redisGetReplyFromReader(context, &reply) != REDIS_OK) {
+		if (redisGetReplyFromReader(context, (void **)&reply) != REDIS_OK) {
 			conn_fail_by_context(conn);
 			return false;
 		}
@@ -405,6 +406,8 @@ static bool conn_read(struct conn *conn)
 			conn_fail(conn, "an answer of more than %d bytes", REPLY_MAX);
 		if (!reply)
 			return generation == conn->generation;
+		if (reply->type == REDIS_REPLY_ERROR)
+			server_error_trim(reply->str);
 		conn->class->reply(conn, reply);
 		freeReplyObject(reply);
 	}

@@ -19,8 +19,7 @@ static const struct {
 	{"MASTERDOWN", SERVER_ERROR_REPLICA}, {"NOAUTH", SERVER_ERROR_LOGIN},
 	{"WRONGPASS", SERVER_ERROR_LOGIN},    {"NOPERM", SERVER_ERROR_DENIED},
 	{"WRONGTYPE", SERVER_ERROR_DENIED},   {"DENIED", SERVER_ERROR_DENIED},
-	{"CROSSSLOT", SERVER_ERROR_DENIED},
-	{"FENCE", SERVER_ERROR_DENIED}, /* our own scripts' */
+	{"CROSSSLOT", SERVER_ERROR_DENIED},   {"FENCE", SERVER_ERROR_DENIED}, /* our own scripts' */
 	{"NOSCRIPT", SERVER_ERROR_NO_SCRIPT}, {"MOVED", SERVER_ERROR_REDIRECT},
 	{"ASK", SERVER_ERROR_REDIRECT},
 };
@@ -45,6 +44,14 @@ static const struct {
 	 */
 	{"attempted to access a non local key", SERVER_ERROR_REDIRECT},
 };
+
+void server_error_trim(char *text)
+{
+	char *repeated = strstr(text, ", with args beginning");
+
+	if (repeated)
+		explicit_bzero(repeated, strlen(repeated));
+}
 
 enum server_error server_error_classify(const char *text)
 {

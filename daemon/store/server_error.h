@@ -22,4 +22,11 @@ enum server_error {
  */
 enum server_error server_error_classify(const char *text);
 
+/*
+ * server_error_trim - cut off what the server repeats of the command
+ *
+ * Of one that it does not know it shows the arguments: a password, or a lock's string.
+ */
+void server_error_trim(char *text);
+
 #endif
