@@ -242,6 +242,31 @@ START_TEST(a_key_that_stands_for_ever_is_told_once)
 	}
 END_TEST
 
+START_TEST(a_sentinel_that_is_not_there_is_told_once)
+	{
+		struct daemon *daemon =
+			daemon_spawn("", "[defaults]\nurl = redis-sentinel://127.0.0.1:1/m\n"
+					 "connect_timeout_ms = 300\ncommand_timeout_ms = 300\n"
+					 "[mutex a]\nkey = a\n");
+		struct client *client = client_connect(daemon);
+		FILE *file;
+		char *text;
+
+		for (int i = 0; i < 3; i++) {
+			say(client, "ACQUIRE a wait=300");
+			expect(client, "ERR unavailable *no sentinel has named the master m*");
+		}
+		daemon_expect_log(daemon, "sentinel 127.0.0.1:1: Connection refused");
+		file = fopen(daemon->log_path, "r");
+		text = read_all(file);
+		fclose(file);
+		ck_assert_int_eq(count_of(text, "sentinel 127.0.0.1:1: Conn"), 1);
+		free(text);
+		client_close(client);
+		ck_assert_int_eq(daemon_stop(daemon), 0);
+	}
+END_TEST
+
 START_TEST(a_replica_is_not_used_and_said_to_be_one)
 	{
 		char sections[200];
@@ -274,6 +299,7 @@ int main(void)
 	tcase_add_loop_test(tcase, a_server_that_forgets_when_it_restarts_is_warned_of, 0,
 			    sizeof(disks) / sizeof(disks[0]));
 	tcase_add_test(tcase, a_key_that_stands_for_ever_is_told_once);
+	tcase_add_test(tcase, a_sentinel_that_is_not_there_is_told_once);
 	tcase_add_test(tcase, a_replica_is_not_used_and_said_to_be_one);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);

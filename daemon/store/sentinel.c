@@ -61,12 +61,13 @@ struct peer {
 	struct sentinel *sentinel;
 	struct conn_address address;
 	struct peer_line ask, ear;
-	unsigned n_answers;    /* to a question still to come */
-	int64_t asked_us;      /* when the last question was put */
-	bool wanted;	       /* another question is, as soon as it may be */
-	bool tried;	       /* the first attempt has ended, one way or the other */
-	bool deaf_told;	       /* that it does not let us listen */
-	struct opinion answer; /* as far as it has come */
+	unsigned n_answers;	  /* to a question still to come */
+	int64_t asked_us;	  /* when the last question was put */
+	bool wanted;		  /* another question is, as soon as it may be */
+	bool tried;		  /* the first attempt has ended, one way or the other */
+	bool deaf_told;		  /* that it does not let us listen */
+	char complaint[WHY_SIZE]; /* the last in the log; empty: it answers */
+	struct opinion answer;	  /* as far as it has come */
 	struct opinion opinion;
 };
 
@@ -81,7 +82,7 @@ struct sentinel {
 };
 
 static void line_connect(struct peer_line *line);
-static void line_complain(struct peer_line *line, const char *text);
+static void peer_complain(struct peer *peer, const char *text);
 static void line_fail(struct peer_line *line, const char *why);
 
 static void line_timer_in(struct peer_line *line, int64_t ms)
@@ -246,13 +247,18 @@ static void peer_answered(struct peer *peer, const redisReply *reply)
 	}
 	/* "-ERR No such master with that name" */
 	if (reply->type == REDIS_REPLY_ERROR)
-		line_complain(&peer->ask, reply->str);
+		peer_complain(peer, reply->str);
 	if (--peer->n_answers > 0) {
 		peer_read_address(peer, reply);
 		return;
 	}
 	peer_read_epoch(peer, reply);
 	peer->tried = true;
+	if (peer->answer.valid && *peer->complaint) {
+		log_info("sentinel %s:%d: it is there again", peer->address.host,
+			 peer->address.port);
+		peer->complaint[0] = '\0';
+	}
 	peer->opinion = peer->answer;
 	peer_ask_later(peer);
 	sentinel_decide(peer->sentinel);
@@ -303,14 +309,19 @@ static bool line_is_ear(const struct peer_line *line)
 	return line == &line->peer->ear;
 }
 
-static void line_complain(struct peer_line *line, const char *text)
+/* It does not say where the master is; that is told once. */
+static void peer_complain(struct peer *peer, const char *text)
 {
-	struct sentinel *sentinel = line->peer->sentinel;
+	struct sentinel *sentinel = peer->sentinel;
 
-	line->peer->tried = true;
+	peer->tried = true;
 	snprintf(sentinel->why, sizeof(sentinel->why),
 		 "no sentinel has named the master %.64s; %.64s:%d: %.100s", sentinel->name,
-		 line->peer->address.host, line->peer->address.port, text);
+		 peer->address.host, peer->address.port, text);
+	if (strncmp(peer->complaint, text, sizeof(peer->complaint) - 1) == 0)
+		return;
+	snprintf(peer->complaint, sizeof(peer->complaint), "%s", text);
+	log_warning("sentinel %s:%d: %s", peer->address.host, peer->address.port, text);
 }
 
 /* Half of the pause is certain, the other half is chance: daemons should not come all at once. */
@@ -336,7 +347,7 @@ static void line_down(struct peer_line *line, const char *why)
 		peer->n_answers = 0;
 		peer->wanted = false;
 		peer->opinion.valid = false; /* until it can be asked again */
-		line_complain(line, why);
+		peer_complain(peer, why);
 	}
 	if (was_up && sentinel_now_us(peer->sentinel) - line->up_since_us >= RETRY_FORGIVE_US)
 		line->retry_ms = RETRY_MIN_MS;
