@@ -322,7 +322,7 @@ static ssize_t conn_write(struct conn *conn, char *why, size_t size)
 		return n;
 	if (!conn->session && (errno == EAGAIN || errno == EINTR))
 		return 0;
-	snprintf(why, size, "%s", strerror(errno));
+	snprintf(why, size, "%s", errno ? strerror(errno) : "the server closed the connection");
 	if (conn->session)
 		tls_failure(conn->session, why, size, &lasting);
 	return -1;
