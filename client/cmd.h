@@ -141,7 +141,12 @@ int cmd_finish(redmutex_t *rm, int status);
 
 /* ---- waiting for a lock (run, acquire) ---- */
 
-/* cmd_signals_block - hold all signals that can be held. Return: a signalfd for them, or -1. */
+/*
+ * cmd_signals_block - hold all signals that can be held; a fault of our own ends us all the same
+ * @old: out: which were held before
+ *
+ * Return: a signalfd for them, or -1.
+ */
 int cmd_signals_block(sigset_t *old);
 
 /*

@@ -21,12 +21,11 @@ enum {
 
 int cmd_signals_block(sigset_t *old)
 {
-	static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};
 	sigset_t all;
 
+	/* Ignored by whoever started us, it would keep from us that a child has ended. */
+	signal(SIGCHLD, SIG_DFL);
 	sigfillset(&all);
-	for (size_t i = 0; i < sizeof(faults) / sizeof(*faults); i++)
-		sigdelset(&all, faults[i]);
 	if (sigprocmask(SIG_BLOCK, &all, old) < 0)
 		return -1;
 	return signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -392,16 +392,36 @@ START_TEST(a_signal_ends_the_wait_and_leaves_the_queue)
 	}
 END_TEST
 
+static const int passed_on[] = {SIGHUP,	 SIGINT,  SIGQUIT, SIGABRT, SIGUSR1, SIGSEGV,
+				SIGPIPE, SIGALRM, SIGTERM, SIGUSR2, SIGWINCH};
+
 START_TEST(signals_reach_the_group)
 	{
+		char text[256];
 		pid_t run;
 
 		export_folder();
-		run = start("$R run m -- sh -c 'trap \"exit 40\" USR1; echo $$ > $D/pid; "
-			    "while :; do sleep 0.01; done'");
+		snprintf(text, sizeof(text),
+			 "$R run m -- sh -c 'trap \"exit 40\" %d; echo $$ > $D/pid; "
+			 "while :; do sleep 0.01; done'",
+			 passed_on[_i]);
+		run = start(text);
 		await_pid("pid");
-		kill(run, SIGUSR1);
+		kill(run, passed_on[_i]);
 		ck_assert_int_eq(status_of(run), 40);
+	}
+END_TEST
+
+START_TEST(who_starts_it_may_ignore_its_children)
+	{
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			signal(SIGCHLD, SIG_IGN);
+			execl(REDMUTEX, "redmutex", "run", "m", "sh", "-c", "exit 3", (char *)NULL);
+			_exit(99);
+		}
+		ck_assert_int_eq(status_of(pid), 3);
 	}
 END_TEST
 
@@ -787,7 +807,9 @@ int main(void)
 	tcase_add_test(run, denied_is_77_and_a_limit_75);
 	tcase_add_test(run, run_waits_its_turn);
 	tcase_add_test(run, a_signal_ends_the_wait_and_leaves_the_queue);
-	tcase_add_test(run, signals_reach_the_group);
+	tcase_add_loop_test(run, signals_reach_the_group, 0,
+			    sizeof(passed_on) / sizeof(*passed_on));
+	tcase_add_test(run, who_starts_it_may_ignore_its_children);
 	tcase_add_test(run, what_the_command_leaves_in_its_group_ends_before_the_lock_does);
 	tcase_add_test(run, a_lease_that_runs_out_ends_the_command_first);
 	tcase_add_test(run, a_daemon_that_hangs_does_not_keep_the_command_alive);
