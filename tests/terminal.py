@@ -73,6 +73,9 @@ class Terminal:
     def __init__(self, *argv):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            # Not as Python has them, nor as a shell starts what goes to its background.
+            for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGXFSZ):
+                signal.signal(number, signal.SIG_DFL)
             os.execvp(argv[0], argv)
         children.append(self.pid)
         self.resize(24, 80)
