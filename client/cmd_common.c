@@ -232,6 +232,9 @@ static const char *advice(int error)
 	case REDMUTEX_EUNSUPPORTED:
 	case REDMUTEX_EUNKNOWN_COMMAND:
 		return "redmutex and redmutexd are of different versions; restart the daemon";
+	case REDMUTEX_ECLOSED:
+	case REDMUTEX_ETIMEDOUT:
+		return "try: systemctl status redmutexd";
 	default:
 		return NULL;
 	}
