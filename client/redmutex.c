@@ -4,6 +4,7 @@
 
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "client/cmd.h"
@@ -70,6 +71,9 @@ int main(int argc, char **argv)
 		if (strcmp(argv[optind], commands[i]->name) == 0) {
 			int at = optind;
 
+			/* Options may stand anywhere; the command of `run` keeps its environment. */
+			if (commands[i] != &cmd_run)
+				unsetenv("POSIXLY_CORRECT");
 			optind = 0; /* glibc: begin anew */
 			return commands[i]->run(commands[i], argc - at, argv + at);
 		}

@@ -185,6 +185,8 @@ static const struct {
 } statuses[] = {
 	{"$R ping >/dev/null", 0},
 	{"$R exists m", 1},
+	{"export POSIXLY_CORRECT=1; $R exists m --json >/dev/null", 1},
+	{"export POSIXLY_CORRECT=1; $R run m -- printenv POSIXLY_CORRECT >/dev/null", 0},
 	{"$R run m -- true", 0},
 	{"$R run m true", 0},
 	{"$R run -w .5 m -- true", 0},
