@@ -166,11 +166,6 @@ static void be_guard(int connection_fd, int pipe_fd)
 	struct watch watch = {.group = 0, .until_us = INT64_MAX}, news;
 	ssize_t n;
 
-	prctl(PR_SET_NAME, GUARD_NAME);
-	memset(cmd_title, 0, cmd_title_size);
-	snprintf(cmd_title, cmd_title_size, "%s %d", GUARD_NAME, (int)getppid());
-	/* Out of the way of signals to our group or from our terminal. It is at its post now. */
-	setsid();
 	keep_only(&connection_fd, &pipe_fd);
 	for (;;) {
 		if (!wait_for_news(pipe_fd, watch.until_us)) {
@@ -188,13 +183,40 @@ static void be_guard(int connection_fd, int pipe_fd)
 	_exit(EXIT_SUCCESS);
 }
 
+/*
+ * Forks with the guard's name and title on ourselves, and puts it into a group of its own: it has
+ * to be out of the way of what is meant for us from the start, not when it gets to that itself.
+ */
+static pid_t fork_guard(void)
+{
+	char *title = malloc(cmd_title_size), name[16] = "";
+	pid_t pid;
+
+	if (title == NULL)
+		return -1;
+	memcpy(title, cmd_title, cmd_title_size);
+	prctl(PR_GET_NAME, name);
+	memset(cmd_title, 0, cmd_title_size);
+	snprintf(cmd_title, cmd_title_size, "%s %d", GUARD_NAME, (int)getpid());
+	prctl(PR_SET_NAME, GUARD_NAME);
+	pid = fork();
+	if (pid != 0) {
+		memcpy(cmd_title, title, cmd_title_size);
+		prctl(PR_SET_NAME, name);
+		if (pid > 0)
+			setpgid(pid, pid);
+		free(title);
+	}
+	return pid;
+}
+
 int guard_start(struct guard *guard, int connection_fd)
 {
 	int fds[2];
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return -1;
-	guard->pid = fork();
+	guard->pid = fork_guard();
 	if (guard->pid == 0) {
 		close(fds[1]);
 		be_guard(connection_fd, fds[0]);
@@ -209,14 +231,9 @@ int guard_start(struct guard *guard, int connection_fd)
 	return 0;
 }
 
-int guard_await(struct guard *guard)
+bool guard_lives(const struct guard *guard)
 {
-	while (guard->pid != 0 && waitpid(guard->pid, NULL, WNOHANG) == 0) {
-		if (getsid(guard->pid) == guard->pid)
-			return 0;
-		poll(NULL, 0, 1);
-	}
-	return -1;
+	return guard->pid != 0 && waitpid(guard->pid, NULL, WNOHANG) == 0;
 }
 
 int guard_watch(const struct guard *guard, pid_t group, int64_t until_us)

@@ -8,7 +8,7 @@
 #include <sys/types.h>
 
 /*
- * The guard: a process with a copy of the connection, in a session of its own. When `run` ends
+ * The guard: a process with a copy of the connection, in a group of its own. When `run` ends
  * without having said so (SIGKILL), it kills the command's group and ends when that is gone; only
  * then does the daemon see the connection end, and release the lock. It kills the group as well
  * when `run` lets a time pass by which the group should have ended: `run` was stopped then.
@@ -29,12 +29,8 @@ struct guard {
  * All signals must be blocked. Return: 0, or -1 with errno.
  */
 int guard_start(struct guard *guard, int connection_fd);
-/*
- * guard_await - see that it is at its post, where nothing that is meant for us reaches it
- *
- * Return: 0, or -1: it is dead, and reaped.
- */
-int guard_await(struct guard *guard);
+/* guard_lives - is it there? If not, it is reaped. */
+bool guard_lives(const struct guard *guard);
 /*
  * guard_watch - tell it which group to kill
  * @until_us: the group must be gone then, as redmutex_now_us() counts; INT64_MAX: for now it need

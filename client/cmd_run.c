@@ -325,16 +325,16 @@ static void tell_failure(const char *command, int failure)
 	fprintf(stderr, "redmutex: cannot execute %s: %s%s\n", command, strerror(failure), hint);
 }
 
-/* Starts the command, under a guard that is at its post. Return: 0 or an errno. */
+/* Starts the command, under a guard. Return: 0 or an errno. */
 static int start_group(struct run *run)
 {
 	int failure = EOWNERDEAD;
 
 	/* A guard that was being killed meanwhile: the command did not begin, and gets another. */
 	for (int i = 0; failure == EOWNERDEAD && i < GUARDS_MAX; i++) {
-		if (guard_await(&run->guard) < 0)
+		if (!guard_lives(&run->guard))
 			replace_guard(run);
-		if (guard_await(&run->guard) < 0)
+		if (!guard_lives(&run->guard))
 			return ENOMEM;
 		failure = group_start(&run->command, &run->guard, &run->group);
 		if (failure == EOWNERDEAD) {

@@ -71,7 +71,8 @@ int main(int argc, char **argv)
 		if (strcmp(argv[optind], commands[i]->name) == 0) {
 			int at = optind;
 
-			/* Options may stand anywhere; the command of `run` keeps its environment. */
+			/* Options may stand anywhere; the command of `run` keeps its environment.
+			 */
 			if (commands[i] != &cmd_run)
 				unsetenv("POSIXLY_CORRECT");
 			optind = 0; /* glibc: begin anew */
