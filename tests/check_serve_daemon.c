@@ -459,22 +459,6 @@ START_TEST(a_long_list_is_produced_as_it_is_read)
 	}
 END_TEST
 
-static long rss_kib(pid_t pid)
-{
-	char path[64], line[128];
-	long kib = -1;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	file = fopen(path, "re");
-	while (file && fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "VmRSS: %ld", &kib) == 1)
-			break;
-	}
-	fclose(file);
-	return kib;
-}
-
 /* User and system time of a process, in clock ticks, and its voluntary context switches. */
 static void process_use(pid_t pid, long *ticks, long *switches)
 {
@@ -512,7 +496,7 @@ START_TEST(idle_connections_cost_little_memory_and_no_time)
 		setrlimit(RLIMIT_NOFILE, &limit);
 		say(c, "PING");
 		expect(c, "OK");
-		before = rss_kib(daemon->pid);
+		before = process_rss_kib(daemon->pid);
 		for (int i = 0; i < N; i++) {
 			struct client *one = client_connect(daemon);
 
@@ -521,7 +505,7 @@ START_TEST(idle_connections_cost_little_memory_and_no_time)
 			fds[i] = one->fd;
 			free(one);
 		}
-		ck_assert_int_le(rss_kib(daemon->pid) - before, 2 * N);
+		ck_assert_int_le(process_rss_kib(daemon->pid) - before, 2 * N);
 		usleep(50000);
 		process_use(daemon->pid, &ticks, &switches);
 		usleep(500000);

@@ -519,22 +519,6 @@ static const struct limit {
 };
 
 /* ------------------------------------------------------------------ the test */
-static long rss_kib(pid_t pid)
-{
-	char path[64], line[128];
-	long kib = -1;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	file = fopen(path, "re");
-	while (file && fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "VmRSS: %ld", &kib) == 1)
-			break;
-	}
-	fclose(file);
-	return kib;
-}
-
 /* Fills a limit. Return: the longest that the other client had to wait. */
 static long long attempt_us(const struct limit *limit, const char *sections)
 {
@@ -545,7 +529,7 @@ static long long attempt_us(const struct limit *limit, const char *sections)
 
 	say(mine, "PING");
 	expect(mine, "OK");
-	before_kib = rss_kib(daemon->pid);
+	before_kib = process_rss_kib(daemon->pid);
 	ck_assert_int_eq(pthread_create(&other.thread, NULL, other_run, &other), 0);
 	limit->fill(daemon);
 	usleep(50000); /* the end of it all costs something, too */
@@ -554,9 +538,9 @@ static long long attempt_us(const struct limit *limit, const char *sections)
 	ck_assert_msg(other.heard[0] == '\0', "%s: the other client heard %s", limit->name,
 		      other.heard);
 	ck_assert_uint_gt(other.n_served, 0);
-	ck_assert_msg(rss_kib(daemon->pid) - before_kib <= limit->grows_kib,
+	ck_assert_msg(process_rss_kib(daemon->pid) - before_kib <= limit->grows_kib,
 		      "%s: the daemon grew from %ld to %ld KiB", limit->name, before_kib,
-		      rss_kib(daemon->pid));
+		      process_rss_kib(daemon->pid));
 	client_close(mine);
 	ck_assert_int_eq(daemon_stop(daemon), 0);
 	return other.worst_us;

@@ -72,5 +72,7 @@ void expect_eof(struct client *client);
 char *acquire(struct client *client, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 long long now_ms(void);
+/* How much of its memory is in use; -1: there is no such process. */
+long process_rss_kib(pid_t pid);
 
 #endif
