@@ -789,6 +789,28 @@ START_TEST(a_second_daemon_leaves_the_first_its_socket)
 	}
 END_TEST
 
+/* As the service manager does, before the daemon is started; or where files are tidied up. */
+START_TEST(a_socket_on_which_somebody_listens_is_left_alone_without_lock_files_too)
+	{
+		struct daemon *daemon = daemon_spawn("", sections);
+		char command[300];
+		struct client *c;
+		int status;
+
+		snprintf(command, sizeof(command), "rm %s.lock %s.held", daemon->socket_path,
+			 daemon->socket_path);
+		ck_assert_int_eq(system(command), 0);
+		status = daemon_spawn_second(daemon);
+		ck_assert(WIFEXITED(status) && WEXITSTATUS(status) != 0);
+		daemon_expect_log(daemon, "somebody listens there");
+		c = client_connect(daemon);
+		say(c, "HELLO");
+		expect(c, "OK redmutexd *");
+		client_close(c);
+		ck_assert_int_eq(daemon_stop(daemon), 0);
+	}
+END_TEST
+
 START_TEST(a_reload_brings_mutexes_and_takes_them_away)
 	{
 		struct daemon *daemon = daemon_spawn("", sections);
@@ -936,6 +958,8 @@ static Suite *daemon_suite(void)
 	tcase_add_test(life, busy_polling_serves_as_well);
 	tcase_add_test(life, checking_names_every_fault_and_starts_nothing);
 	tcase_add_test(life, a_second_daemon_leaves_the_first_its_socket);
+	tcase_add_test(life,
+		       a_socket_on_which_somebody_listens_is_left_alone_without_lock_files_too);
 	tcase_add_test(life, a_reload_brings_mutexes_and_takes_them_away);
 	tcase_add_test(life, a_faulty_reload_changes_nothing);
 	tcase_add_test(life, a_stop_tells_holders_and_waiters_and_ends_when_they_let_go);

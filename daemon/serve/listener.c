@@ -240,6 +240,20 @@ static int take_lock_file(const char *socket_path)
 	return -error;
 }
 
+/* Does nobody listen there? The service manager may, who takes no lock file. */
+static bool socket_is_free(const struct sockaddr_un *address)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	bool is_free = fd >= 0 &&
+		       connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
+		       (errno == ECONNREFUSED || errno == ENOENT);
+
+	if (fd >= 0)
+		close(fd);
+	return is_free;
+}
+
+/* Return: a descriptor, or a negative errno; EADDRINUSE: somebody listens there. */
 static int socket_bind(const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -252,6 +266,8 @@ static int socket_bind(const char *path)
 	strcpy(address.sun_path, path);
 	if (lstat(path, &status) == 0 && !S_ISSOCK(status.st_mode))
 		return -EEXIST; /* somebody's file, not an old socket of ours */
+	if (!socket_is_free(&address))
+		return -EADDRINUSE;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
@@ -298,7 +314,8 @@ int listener_bind(struct server *server, const struct conf *conf, struct listene
 		return lock_fd;
 	fd = socket_bind(path);
 	if (fd < 0) {
-		log_error("%s: can't bind a socket there: %s", path, strerror(-fd));
+		log_error("%s: can't bind a socket there: %s", path,
+			  fd == -EADDRINUSE ? "somebody listens there" : strerror(-fd));
 		close(lock_fd);
 		return fd;
 	}

@@ -14,7 +14,7 @@ struct server;
 /*
  * listener_bind - take the configured path
  *
- * Whatever socket is there is replaced, if no daemon holds the lock file.
+ * A socket that is there is replaced, if no daemon holds the lock file and nobody listens on it.
  * Return: 0; or a negative errno, and the reason was logged.
  */
 int listener_bind(struct server *server, const struct conf *conf, struct listener **out);
