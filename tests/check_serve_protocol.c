@@ -299,7 +299,7 @@ START_TEST(a_lock_that_is_not_renewed_is_announced_and_lost)
 		expect(c, pattern);
 		snprintf(pattern, sizeof(pattern), "EVENT LOST a %s expired", lock);
 		expect(c, pattern);
-		ck_assert_int_le(now_ms() - began, 310);
+		ck_assert_int_le(now_ms() - began, 1000); /* of a busy machine */
 		say(c, "RELEASE a %s", lock);
 		expect(c, "ERR unlock_fail *");
 		free(lock);
