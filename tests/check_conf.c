@@ -25,13 +25,16 @@ bool store_settings_check(const struct store_settings *settings, char *why, size
 	ck_assert_uint_ge(settings->pool_size, 1);
 	ck_assert_int_ge(settings->connect_timeout_ms, 1);
 	ck_assert_int_ge(settings->command_timeout_ms, 1);
-	if (settings->username && !settings->password_file) {
+	if (!strchr(settings->url, ':'))
+		snprintf(why, size, "no kind of url");
+	else if (settings->username && !settings->password_file)
 		snprintf(why, size, "a user needs a password");
-		return false;
-	}
-	if (strchr(settings->url, ':'))
+	else if (settings->sentinel_username && !settings->sentinel_password_file)
+		snprintf(why, size, "so does a sentinel's");
+	else if (settings->tls_key && !settings->tls_cert)
+		snprintf(why, size, "a key needs a certificate");
+	else
 		return true;
-	snprintf(why, size, "no kind of url");
 	return false;
 }
 
@@ -227,7 +230,17 @@ static const struct {
 	 "r.ini:2: url: expected a value, got nothing\n"},
 	{"[defaults]\nurl = nothing\n", "r.ini:2: url: no kind of url\n"},
 	{"[defaults]\nurl = x:\n[mutex a]\nkey = a\nusername = u\n",
-	 "r.ini:3: url: a user needs a password\n"},
+	 "r.ini:5: username: a user needs a password\n"},
+	{"[defaults]\nurl = x:\nusername = u\n[mutex a]\nkey = a\n[mutex b]\nkey = b\n",
+	 "r.ini:3: username: a user needs a password\n"},
+	{"[defaults]\nusername = u\n[mutex a]\nurl = x:\n",
+	 "r.ini:4: url: a user needs a password\n"},
+	/* one section, several faults */
+	{"[mutex a]\nurl = x:\nsentinel_username = s\ntls_key = /dev/null\n",
+	 "r.ini:3: sentinel_username: so does a sentinel's\n"
+	 "r.ini:4: tls_key: a key needs a certificate\n"},
+	{"[defaults]\nurl = nothing\nusername = u\n[mutex a]\nusername = v\n[mutex b]\nkey = b\n",
+	 "r.ini:2: url: no kind of url\n"},
 	{"[mutex a]\nurl = x:\nusername = u\npassword_file = /nonexistent/x\n",
 	 "r.ini:4: password_file: expected a file that can be read: /nonexistent/x: No such file "
 	 "or "

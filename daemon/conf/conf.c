@@ -49,6 +49,9 @@ struct section {
 	struct conf_mutex mutex;
 };
 
+/* What a store is checked for, one after the other, so that each fault is told where it stands. */
+enum aspect { ASPECT_LOGIN, ASPECT_SENTINEL, ASPECT_TLS, N_ASPECTS };
+
 struct fault {
 	size_t file; /* its place among the conf's files */
 	int line;
@@ -68,10 +71,9 @@ struct load {
 	bool skip;
 	/* The entry that is being read, as it may go on; row NULL: none, or a faulty one. */
 	const struct conf_row *row;
-	bool refused;		      /* it went on and may not: told once */
-	char defaults_why[FAULT_MAX]; /* no store can be made of [defaults] alone; empty: it can */
-	bool url_inherited;	      /* some mutex has the url from there */
-	bool defaults_at_fault;	      /* and the same fault */
+	bool refused;			   /* it went on and may not: told once */
+	bool url_inherited;		   /* some mutex has the url from [defaults] */
+	bool defaults_at_fault[N_ASPECTS]; /* and no store can be made of what it has from there */
 	struct fault *faults;
 	size_t n_faults;
 };
@@ -614,45 +616,121 @@ static bool is_bad(const struct load *load, const struct section *section, const
 	return given->bad;
 }
 
-/* store_settings_check() without complaints that follow from what has been refused already. */
-static bool store_check(const struct load *load, const struct section *section, char *why,
-			size_t size)
-{
-	struct store_settings store = section->mutex.store; /* borrows its strings */
+/* The keys that say how to talk to the store that a url names. */
+static const char *const aspect_keys[N_ASPECTS][4] = {
+	[ASPECT_LOGIN] = {"username", "password_file"},
+	[ASPECT_SENTINEL] = {"sentinel_username", "sentinel_password_file"},
+	[ASPECT_TLS] = {"tls_cert", "tls_key", "tls_ca", "tls_server_name"},
+};
 
-	if (is_bad(load, section, "username") || is_bad(load, section, "password_file"))
-		store.username = store.password_file = NULL;
-	if (is_bad(load, section, "sentinel_password_file"))
-		store.sentinel_username = NULL;
-	return store_settings_check(&store, why, size);
+static bool aspect_has(enum aspect aspect, unsigned i)
+{
+	return i < sizeof(aspect_keys[0]) / sizeof(aspect_keys[0][0]) && aspect_keys[aspect][i];
+}
+
+/* Has the aspect a key whose value is refused, here or where it is inherited from? */
+static bool aspect_is_bad(const struct load *load, const struct section *section,
+			  enum aspect aspect)
+{
+	bool bad = false;
+
+	for (unsigned i = 0; !bad && aspect_has(aspect, i); i++)
+		bad = is_bad(load, section, aspect_keys[aspect][i]);
+	return bad;
 }
 
 /*
- * Can a store be made of it? [defaults] need not make one by themselves: if a mutex with its url
- * has the very same fault, it is theirs and told once, where the url stands.
+ * Can a store be made of the section's url, login, and one aspect more? What has been refused is
+ * left out, for complaints would follow from it.
  */
-static void check_store(struct load *load, struct section *section)
+static bool store_check(const struct load *load, const struct section *section, enum aspect aspect,
+			char *why, size_t size)
+{
+	struct store_settings store = section->mutex.store; /* borrows its strings */
+
+	if (aspect_is_bad(load, section, ASPECT_LOGIN))
+		store.username = store.password_file = NULL;
+	if (aspect != ASPECT_SENTINEL || aspect_is_bad(load, section, aspect))
+		store.sentinel_username = store.sentinel_password_file = NULL;
+	if (aspect != ASPECT_TLS || aspect_is_bad(load, section, aspect))
+		store.tls_ca = store.tls_cert = store.tls_key = store.tls_server_name = NULL;
+	return store_settings_check(&store, why, size);
+}
+
+/* Is it the url by itself that no store can be made of? */
+static bool url_is_at_fault(const struct section *section)
+{
+	struct store_settings store = section->mutex.store; /* borrows its strings */
+	char why[FAULT_MAX];
+
+	store.username = store.password_file = NULL;
+	store.sentinel_username = store.sentinel_password_file = NULL;
+	store.tls_ca = store.tls_cert = store.tls_key = store.tls_server_name = NULL;
+	return !store_settings_check(&store, why, sizeof(why));
+}
+
+/* Which of the keys that stand in the section a fault of that aspect is told of. */
+static const char *key_at_fault(const struct section *section, enum aspect aspect)
+{
+	if (aspect == ASPECT_LOGIN && url_is_at_fault(section))
+		return "url";
+	for (unsigned i = 0; aspect_has(aspect, i); i++) {
+		if (given_find(section, aspect_keys[aspect][i])->text)
+			return aspect_keys[aspect][i];
+	}
+	return "url";
+}
+
+/* Has the section anything of its own that a fault of that aspect can be about? */
+static bool aspect_is_own(const struct section *section, enum aspect aspect)
+{
+	return given_find(section, "url")->text ||
+	       strcmp(key_at_fault(section, aspect), "url") != 0;
+}
+
+static void store_fault(struct load *load, const struct section *section, enum aspect aspect,
+			const char *why)
+{
+	const char *key = key_at_fault(section, aspect);
+
+	add_fault(load, section->file, line_of(section, key), "%s: %s", key, why);
+}
+
+/*
+ * Can a store be made of it? [defaults] need not make one by themselves: what a mutex has all from
+ * there is their fault, and told once.
+ */
+static void check_store(struct load *load, const struct section *section)
 {
 	char why[FAULT_MAX];
-	bool is_own = given_find(section, "url")->text;
 
-	if (!is_own)
+	if (!given_find(section, "url")->text)
 		load->url_inherited = true;
-	if (store_check(load, section, why, sizeof(why)))
-		return;
-	if (!is_own && strcmp(why, load->defaults_why) == 0)
-		load->defaults_at_fault = true;
-	else
-		add_fault(load, section->file, line_of(section, "url"), "url: %s", why);
+	for (enum aspect aspect = 0; aspect < N_ASPECTS; aspect++) {
+		if (store_check(load, section, aspect, why, sizeof(why)))
+			continue;
+		if (aspect_is_own(section, aspect))
+			store_fault(load, section, aspect, why);
+		else
+			load->defaults_at_fault[aspect] = true;
+		if (aspect == ASPECT_LOGIN)
+			return; /* it may be the url that is wrong: nothing else is known */
+	}
 }
 
 static void check_defaults(struct load *load)
 {
-	struct section *defaults = load->defaults;
+	const struct section *defaults = load->defaults;
+	char why[FAULT_MAX];
 
-	if (load->defaults_why[0] && (load->defaults_at_fault || !load->url_inherited))
-		add_fault(load, defaults->file, line_of(defaults, "url"), "url: %s",
-			  load->defaults_why);
+	for (enum aspect aspect = 0; defaults->mutex.store.url && aspect < N_ASPECTS; aspect++) {
+		if (store_check(load, defaults, aspect, why, sizeof(why)))
+			continue;
+		if (load->defaults_at_fault[aspect] || !load->url_inherited)
+			store_fault(load, defaults, aspect, why);
+		if (aspect == ASPECT_LOGIN)
+			return;
+	}
 }
 
 static void check_mutex(struct load *load, struct section *section)
@@ -750,12 +828,8 @@ static void check_sections(struct load *load)
 	inherit(load, CONF_REDMUTEXD, load->top, NULL);
 	if (!load->conf->state_file && load->conf->socket_path)
 		load->conf->state_file = xasprintf("%s.held", load->conf->socket_path);
-	if (defaults) {
+	if (defaults)
 		inherit(load, CONF_MUTEX, defaults, NULL);
-		if (!defaults->mutex.store.url ||
-		    store_check(load, defaults, load->defaults_why, sizeof(load->defaults_why)))
-			load->defaults_why[0] = '\0';
-	}
 	for (size_t i = 0; i < load->n_mutexes; i++) {
 		inherit(load, CONF_MUTEX, load->mutexes[i], defaults);
 		check_mutex(load, load->mutexes[i]);
