@@ -32,8 +32,9 @@ static void setup(void)
 		 "[mutex told]\nkey = told\nannounce = yes\n"
 		 "[mutex few]\nkey = few\nhandoff_limit = %d\n"
 		 "[mutex local]\nkey = local\nhandoff = local\nhandoff_limit = %d\n"
+		 "[mutex few-linger]\nkey = few-linger\nlinger_ms = 1000\nhandoff_limit = %d\n"
 		 "[mutex linger-*]\nlinger_ms = 5000\n",
-		 redis.unix_url, HANDOFF_LIMIT, HANDOFF_LIMIT);
+		 redis.unix_url, HANDOFF_LIMIT, HANDOFF_LIMIT, HANDOFF_LIMIT);
 	for (int i = 0; i < N_DAEMONS; i++) {
 		daemons[i] = daemon_spawn("", sections);
 		clients[i] = client_connect(daemons[i]);
@@ -288,21 +289,32 @@ struct turns {
 /*
  * Queues at the first so many daemons, with so many waiters each, until all had the lock. At no
  * moment may two have it, and the fences must grow.
+ * @from_first: the first daemon has it at the beginning, and nobody asks it for a lock that another
+ *	daemon has; otherwise a foreign lock stands there, which all have asked for
  */
-static struct turns take_turns(const char *name, int n_daemons, int n_waiters)
+static struct turns take_turns(const char *name, int n_daemons, int n_waiters, bool from_first)
 {
 	struct turns turns = {.longest = 0};
 	int last = -1, run = 0;
 	long long fence = 0;
 
+	char *lock = NULL;
+
 	/* All queue up and listen while it is somebody else's. */
-	redis_server_ask(&redis, "SET %s foreign PX 60000", name);
+	if (from_first)
+		lock = acquire(clients[0], "%s", name);
+	else
+		redis_server_ask(&redis, "SET %s foreign PX 60000", name);
 	for (int i = 0; i < n_daemons; i++) {
 		for (int j = 0; j < n_waiters; j++)
 			say(clients[i], "@w%d ACQUIRE %s wait=20000", j, name);
 	}
 	await_listeners(name, n_daemons);
-	say(clients[N_DAEMONS - 1], "@b BREAK %s", name);
+	if (from_first)
+		say(clients[0], "@r RELEASE %s %s", name, lock);
+	else
+		say(clients[N_DAEMONS - 1], "@b BREAK %s", name);
+	free(lock);
 	for (int left = n_daemons * n_waiters; left > 0; left--) {
 		const char *line;
 		int i;
@@ -336,7 +348,7 @@ static struct turns take_turns(const char *name, int n_daemons, int n_waiters)
 
 START_TEST(each_daemon_has_its_turn_after_handoff_limit_passes)
 	{
-		struct turns turns = take_turns("few", 2, 12);
+		struct turns turns = take_turns("few", 2, 12, false);
 
 		ck_assert_int_le(turns.longest, HANDOFF_LIMIT + 1);
 	}
@@ -344,7 +356,15 @@ END_TEST
 
 START_TEST(passes_without_a_command_are_limited_too)
 	{
-		struct turns turns = take_turns("local", 2, 12);
+		struct turns turns = take_turns("local", 2, 12, false);
+
+		ck_assert_int_le(turns.longest, HANDOFF_LIMIT + 1);
+	}
+END_TEST
+
+START_TEST(passes_of_a_lingering_lock_are_limited_too)
+	{
+		struct turns turns = take_turns("few-linger", 2, 12, true);
 
 		ck_assert_int_le(turns.longest, HANDOFF_LIMIT + 1);
 	}
@@ -352,7 +372,7 @@ END_TEST
 
 START_TEST(three_daemons_never_hold_it_at_once_and_fences_grow)
 	{
-		struct turns turns = take_turns("few", N_DAEMONS, 30);
+		struct turns turns = take_turns("few", N_DAEMONS, 30, false);
 
 		for (int i = 0; i < N_DAEMONS; i++)
 			ck_assert_int_eq(turns.granted[i], 30);
@@ -513,6 +533,7 @@ static Suite *hosts_suite(void)
 	tcase_add_test(tcase, two_hundred_waiters_cost_the_store_next_to_nothing);
 	tcase_add_test(tcase, each_daemon_has_its_turn_after_handoff_limit_passes);
 	tcase_add_test(tcase, passes_without_a_command_are_limited_too);
+	tcase_add_test(tcase, passes_of_a_lingering_lock_are_limited_too);
 	tcase_add_test(tcase, three_daemons_never_hold_it_at_once_and_fences_grow);
 	tcase_add_test(tcase, fences_grow_from_daemon_to_daemon);
 	tcase_add_test(tcase, a_lingering_lock_is_given_to_another_daemon_that_tries);

@@ -1041,6 +1041,9 @@ void mutex_start_release(struct mutex *mutex, struct ask *ask)
 	mutex->op = (struct store_op){
 		.verb = STORE_RELEASE,
 		.ttl_ms = mutex->ttl_ms,
+		/* Whoever has it next hears that it is used here: who waits already, or comes while
+		 * it stays out, does not ask before that is over. */
+		.want = mutex->stay_out,
 		.unannounced = !mutex->section->settings.announce,
 	};
 	strcpy(mutex->op.value, mutex->value);

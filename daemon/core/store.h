@@ -99,7 +99,8 @@ struct store_op {
 	int64_t ttl_ms;	      /* ACQUIRE, REPLACE, EXTEND; RELEASE: the longest it may stand */
 	bool fenced;	      /* ACQUIRE, REPLACE: raise the counter and answer it */
 	bool plain;	      /* ACQUIRE, not fenced, first try: the bare SET NX PX */
-	bool want;	      /* ACQUIRE (not plain), LOOK: if HELD, publish that we want it */
+	bool want;	      /* publish that we want it: ACQUIRE (not plain) and LOOK if HELD, and
+				 RELEASE, with the word that it is free */
 	int64_t fence_floor;  /* the fence answered is larger than this; RAISE: at least this */
 	bool proposed;	      /* fenced: where no counter stands leave none, RAISE will; quorums' */
 	const char *announce; /* ACQUIRE, REPLACE: put this beside the lock; or NULL */

@@ -401,7 +401,7 @@ void script_write(struct resp *out, const struct store_op *op, const struct scri
 			script_call_add_key(&call, key->holder);
 		script_write_call(out, &call, names, form, 3);
 		resp_text(out, op->value);
-		script_write_message(out, op, "free", daemon_id);
+		script_write_message(out, op, op->want ? "free,want" : "free", daemon_id);
 		break;
 	case STORE_EXTEND:
 		call = script_call(SCRIPT_EXTEND, key->key);

@@ -416,23 +416,40 @@ static void watcher_timer_cb(evutil_socket_t fd, short what, void *arg)
 
 /* ------------------------------------------------------------------ listening */
 
+/* Is it one of the words before the sender's id? They stand between commas. */
+static bool message_says(const char *text, const char *id, const char *word)
+{
+	const size_t len = strlen(word);
+
+	while (text < id) {
+		const size_t n = strcspn(text, ", ");
+
+		if (n == len && memcmp(text, word, len) == 0)
+			return true;
+		text += n + 1;
+	}
+	return false;
+}
+
 static void watcher_message(struct watcher *watcher, const redisReply *reply)
 {
 	const char *name = reply->element[1]->str, *text = reply->element[2]->str;
+	const char *id = text ? strchr(text, ' ') : NULL;
 	struct watcher_channel *channel;
-	enum store_message message;
+	bool free, want;
 
-	if (!name || !text)
+	if (!name || !id)
 		return;
-	if (strncmp(text, "free ", 5) == 0)
-		message = STORE_MESSAGE_FREE;
-	else if (strncmp(text, "want ", 5) == 0)
-		message = STORE_MESSAGE_WANT;
-	else
-		return; /* a later version's, or nothing of ours */
+	free = message_says(text, id, "free");
+	want = message_says(text, id, "want");
 	channel = watcher_find(watcher, name);
-	if (channel && strcmp(text + 5, watcher->env->daemon_id) != 0)
-		watcher_call(channel, false, message);
+	if (!channel || strcmp(id + 1, watcher->env->daemon_id) == 0)
+		return;
+	/* In this order: who takes it now has heard of the other. */
+	if (want)
+		watcher_call(channel, false, STORE_MESSAGE_WANT);
+	if (free)
+		watcher_call(channel, false, STORE_MESSAGE_FREE);
 }
 
 static struct watcher_reply watcher_next_reply(struct watcher *watcher)

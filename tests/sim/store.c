@@ -345,6 +345,8 @@ static void execute(struct world *world, struct cmd *cmd)
 			return;
 		oracle_found(world, cmd->daemon, cmd->value);
 		server_remove(server, cmd->key, REMOVED_RELEASED, world->now_us);
+		if (cmd->want)
+			publish(server, cmd->key, STORE_MESSAGE_WANT, cmd->daemon);
 		publish(server, cmd->key, STORE_MESSAGE_FREE, cmd->daemon);
 		cmd->status = STORE_OK;
 		return;
