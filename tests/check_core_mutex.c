@@ -1097,6 +1097,27 @@ START_TEST(a_local_queue_is_reason_enough_to_listen_for_others)
 	}
 END_TEST
 
+START_TEST(a_lock_that_another_daemon_releases_is_missed_at_once_if_somebody_waits)
+	{
+		world_begin();
+		hold(&ra, &a);
+		ck_assert_ptr_null(world_watch());
+		world_acquire(&rb, &b, CLOCK_NEVER);
+		ck_assert_ptr_nonnull(world_watch());
+		world_watch_ready(); /* it may have been before that */
+		world_pass_ms(0);
+		world_reply(STORE_CHECK, STORE_OK);
+		ck_assert_uint_eq(a.n_lost, 0);
+		world_message(STORE_MESSAGE_FREE);
+		world_pass_ms(0);
+		world_reply(STORE_CHECK, STORE_GONE);
+		ck_assert_int_eq(a.reason, LOST_REPLACED);
+		world_answer_ok(STORE_ACQUIRE, 2);
+		OUTCOME(rb, OUTCOME_OK);
+		world_end();
+	}
+END_TEST
+
 START_TEST(a_short_claim_is_extended_in_the_background)
 	{
 		world_settings.handoff = HANDOFF_LOCAL;
@@ -1515,6 +1536,7 @@ static Suite *mutex_suite(void)
 	tcase_add_test(tc, local_passes_need_no_command_and_fences_grow);
 	tcase_add_test(tc, local_passes_count_against_whoever_released_it_last);
 	tcase_add_test(tc, a_local_queue_is_reason_enough_to_listen_for_others);
+	tcase_add_test(tc, a_lock_that_another_daemon_releases_is_missed_at_once_if_somebody_waits);
 	tcase_add_test(tc, a_short_claim_is_extended_in_the_background);
 	tcase_add_test(tc, an_extension_that_is_lost_over_a_pass_may_cut_the_claim_short);
 	tcase_add_test(tc, an_extension_counts_for_whoever_holds_the_claim_by_then);

@@ -301,10 +301,12 @@ static struct turns take_turns(const char *name, int n_daemons, int n_waiters, b
 	char *lock = NULL;
 
 	/* All queue up and listen while it is somebody else's. */
-	if (from_first)
+	if (from_first) {
 		lock = acquire(clients[0], "%s", name);
-	else
+		await_listeners(name, 1); /* it hears of the others then */
+	} else {
 		redis_server_ask(&redis, "SET %s foreign PX 60000", name);
+	}
 	for (int i = 0; i < n_daemons; i++) {
 		for (int j = 0; j < n_waiters; j++)
 			say(clients[i], "@w%d ACQUIRE %s wait=20000", j, name);
@@ -501,6 +503,33 @@ START_TEST(any_daemon_releases_a_lock_whose_string_it_is_told)
 	}
 END_TEST
 
+START_TEST(what_another_daemon_releases_or_breaks_goes_to_the_local_waiters_at_once)
+	{
+		struct client *w = client_connect(daemons[0]);
+		char *lock = acquire(x, "a");
+		long long began;
+
+		for (int i = 0; i < 2; i++) {
+			say(w, "@w ACQUIRE a wait=8000");
+			await_listeners("a", 1);
+			began = now_ms();
+			if (i == 0)
+				say(y, "RELEASE a %s", lock);
+			else
+				say(y, "BREAK a");
+			expect(y, "OK");
+			free(lock);
+			expect(x, "EVENT LOST a * replaced");
+			lock = granted(w);
+			ck_assert_int_le(now_ms() - began, 1000);
+			release(w, "a", lock);
+			lock = acquire(x, "a");
+		}
+		free(lock);
+		client_close(w);
+	}
+END_TEST
+
 START_TEST(a_break_is_told_at_once_here_and_at_the_next_comparison_elsewhere)
 	{
 		long long began;
@@ -541,6 +570,8 @@ static Suite *hosts_suite(void)
 	tcase_add_test(tcase, a_lingering_lock_does_not_exist_for_other_daemons);
 	tcase_add_test(tcase, info_tells_who_holds_it_on_another_host);
 	tcase_add_test(tcase, any_daemon_releases_a_lock_whose_string_it_is_told);
+	tcase_add_test(tcase,
+		       what_another_daemon_releases_or_breaks_goes_to_the_local_waiters_at_once);
 	tcase_add_test(tcase, a_break_is_told_at_once_here_and_at_the_next_comparison_elsewhere);
 	suite_add_tcase(suite, tcase);
 	return suite;

@@ -463,6 +463,8 @@ static void watch_ready(struct store_watch *watch)
 		start_attempt(mutex);
 	else if (mutex->state == MUTEX_ACQUIRING)
 		mutex->again = true;
+	else if (mutex->state == MUTEX_HELD && mutex->n_waiters > 0)
+		mutex_check_now(mutex);
 	mutex_settle_up(mutex);
 }
 
@@ -497,6 +499,9 @@ static void watch_message(struct store_watch *watch, enum store_message message)
 		if (mutex->section->settings.handoff == HANDOFF_LOCAL &&
 		    mutex->section->settings.linger_ms == 0)
 			mutex_note_contender(mutex);
+		/* Who knows its string released it elsewhere, or broke it. Or it is old news. */
+		if (mutex->state == MUTEX_HELD)
+			mutex_check_now(mutex);
 		mutex_note_free(mutex);
 	}
 	mutex_settle_up(mutex);
@@ -536,10 +541,9 @@ static bool watch_is_needed(const struct mutex *mutex)
 		return somebody_waits(mutex);
 	case MUTEX_HELD:
 	case MUTEX_LINGERING:
-		/* To hear who wants it. */
-		return settings->linger_ms > 0 ||
-		       (settings->handoff == HANDOFF_LOCAL &&
-			(mutex->passes_in_lease > 0 || mutex->n_waiters > 0));
+		/* To hear who wants it, and for those who wait if another daemon lets go of it. */
+		return settings->linger_ms > 0 || mutex->n_waiters > 0 ||
+		       (settings->handoff == HANDOFF_LOCAL && mutex->passes_in_lease > 0);
 	default:
 		return mutex->watching && mutex->n_waiters > 0;
 	}
@@ -1481,6 +1485,8 @@ void mutex_settle_up(struct mutex *mutex)
 	if (watch_is_needed(mutex)) {
 		watch_start(mutex);
 		mutex->unwatch_us = CLOCK_NEVER;
+	} else if (mutex->leaving && mutex->state == MUTEX_FREE) {
+		watch_stop(mutex);
 	} else if (mutex->watching && mutex->unwatch_us == CLOCK_NEVER) {
 		mutex->unwatch_us = mutex_now_us(mutex) + UNWATCH_US;
 	}
