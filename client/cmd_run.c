@@ -22,6 +22,7 @@
 enum {
 	GRACE_MS = 1000,
 	DISCONNECTED_GRACE_MS = 250, /* the daemon keeps the key for 1 s; half of it is for us */
+	KILL_RESERVE_MS = 20,	     /* or a fiftieth of the lease: before its end */
 	EXPIRING_MS = 5000,	     /* or a third of the lease: what the daemon warns at */
 	GUARDS_MAX = 3,		     /* in a row that may be killed before the command begins */
 	TICK_MS = 5,		     /* between looks whether a dying group is gone */
@@ -64,13 +65,23 @@ static void end_group(struct run *run, int64_t kill_us)
 		run->kill_us = kill_us;
 }
 
+/* When the group has to be gone: before the lease is over, by what a busy machine takes to kill. */
+static int64_t last_moment_us(const struct run *run, int64_t left_ms)
+{
+	int64_t reserve_ms = run->wait.lock.ttl_ms / 50;
+
+	if (reserve_ms > KILL_RESERVE_MS)
+		reserve_ms = KILL_RESERVE_MS;
+	return redmutex_now_us() + (left_ms - reserve_ms) * 1000;
+}
+
 /* The lease runs out: whatever kept it from being renewed, nothing of ours may outlast it. */
 static void announce(struct run *run, int64_t left_ms)
 {
 	if (run->ignore_loss || run->announced || run->lost)
 		return;
 	run->announced = true;
-	end_group(run, redmutex_now_us() + left_ms * 1000);
+	end_group(run, last_moment_us(run, left_ms));
 	run->wake_us = redmutex_now_us();
 }
 
@@ -118,7 +129,7 @@ static void check_lease(struct run *run)
 {
 	int64_t margin_ms =
 		run->wait.lock.ttl_ms / 3 < EXPIRING_MS ? run->wait.lock.ttl_ms / 3 : EXPIRING_MS;
-	int64_t left_ms, now_us;
+	int64_t left_ms, now_us, until_us;
 
 	run->wake_us = INT64_MAX;
 	if (run->lost || run->ignore_loss)
@@ -128,17 +139,19 @@ static void check_lease(struct run *run)
 	if (run->lost)
 		return;
 	now_us = redmutex_now_us();
+	until_us = last_moment_us(run, left_ms);
 	if (left_ms <= margin_ms)
 		announce(run, left_ms);
 	if (run->announced) {
 		/* What a command that has ended left behind has until then, or less. */
-		if (!run->ended || now_us + left_ms * 1000 < run->kill_us)
-			run->kill_us = now_us + left_ms * 1000;
-		run->wake_us = left_ms > 0 ? now_us + left_ms * 500 + 500 : INT64_MAX;
+		if (!run->ended || until_us < run->kill_us)
+			run->kill_us = until_us;
+		run->wake_us =
+			until_us > now_us ? now_us + (until_us - now_us) / 2 + 500 : INT64_MAX;
 	} else {
 		run->wake_us = now_us + (left_ms - margin_ms) * 500 + 1000;
 	}
-	tell_guard(run, now_us + left_ms * 1000);
+	tell_guard(run, until_us);
 }
 
 /* SIGKILL is due. */
