@@ -482,6 +482,22 @@ START_TEST(a_lease_that_runs_out_ends_the_command_first)
 	}
 END_TEST
 
+START_TEST(nobody_else_has_the_lock_before_the_command_is_dead)
+	{
+		struct client *client = client_connect(daemon_);
+		pid_t run, command;
+
+		export_folder();
+		run = start("$R run -t 2 m -- sh -c 'trap \"\" TERM; echo $$ > $D/pid; "
+			    "while :; do sleep 0.01; done' 2>/dev/null");
+		command = await_pid("pid");
+		free(acquire(client, "m wait=3000"));
+		ck_assert(!is_alive(command));
+		ck_assert_int_eq(status_of(run), 76);
+		client_close(client);
+	}
+END_TEST
+
 START_TEST(a_daemon_that_hangs_does_not_keep_the_command_alive)
 	{
 		long long begin = now_ms();
@@ -838,6 +854,7 @@ int main(void)
 	tcase_add_test(run, who_starts_it_may_ignore_its_children);
 	tcase_add_test(run, what_the_command_leaves_in_its_group_ends_before_the_lock_does);
 	tcase_add_test(run, a_lease_that_runs_out_ends_the_command_first);
+	tcase_add_test(run, nobody_else_has_the_lock_before_the_command_is_dead);
 	tcase_add_test(run, a_daemon_that_hangs_does_not_keep_the_command_alive);
 	tcase_add_test(run, renewed_it_goes_on);
 	tcase_add_test(run, a_broken_lock_brings_sigterm_and_after_a_grace_sigkill);
