@@ -455,6 +455,33 @@ START_TEST(who_asks_again_at_once_leaves_others_their_turn)
 	}
 END_TEST
 
+START_TEST(who_asks_again_and_again_all_alone_is_released_now_and_then)
+	{
+		unsigned passes = 0;
+
+		world_settings.handoff_limit = 3;
+		world_begin();
+		hold(&ra, &a);
+		for (;;) {
+			release_and_ask_again();
+			if (world_first()->verb == STORE_RELEASE)
+				break;
+			world_answer_ok(STORE_REPLACE, 10 + passes);
+			world_acquire(&rb, &b, 0);
+			OUTCOME(rb, OUTCOME_OK);
+			ra = rb;
+			ck_assert_uint_lt(++passes, 100);
+		}
+		ck_assert_uint_eq(passes, 30);
+		/* Who polls could have it now; there is nobody to stay out for. */
+		world_reply(STORE_RELEASE, STORE_OK);
+		world_acquire(&rb, &b, 0);
+		world_answer_ok(STORE_ACQUIRE, 99);
+		OUTCOME(rb, OUTCOME_OK);
+		world_end();
+	}
+END_TEST
+
 START_TEST(a_local_pass_to_who_asks_again_costs_no_command)
 	{
 		unsigned n;
@@ -1501,6 +1528,7 @@ static Suite *mutex_suite(void)
 	tcase_add_test(tc, a_pass_to_who_does_not_come_is_a_release);
 	tcase_add_test(tc, a_pass_to_who_asks_again_that_fails_is_answered_as_a_release);
 	tcase_add_test(tc, who_asks_again_at_once_leaves_others_their_turn);
+	tcase_add_test(tc, who_asks_again_and_again_all_alone_is_released_now_and_then);
 	tcase_add_test(tc, a_local_pass_to_who_asks_again_costs_no_command);
 	CASE("other hosts");
 	tcase_add_test(tc, a_waiter_subscribes_looks_again_and_then_once_a_second);

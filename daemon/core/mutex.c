@@ -1171,7 +1171,8 @@ void mutex_pass_on(struct mutex *mutex, struct ask *ask)
 		return;
 	}
 	if (limit_is_reached(mutex)) {
-		mutex->stay_out = true;
+		/* With nobody to pass it to, a release is what any poller gets its chance by. */
+		mutex->stay_out = first_waiter(mutex) || !is_uncontended(mutex);
 		mutex_start_release(mutex, ask);
 		return;
 	}
