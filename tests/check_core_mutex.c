@@ -840,6 +840,11 @@ START_TEST(an_extension_that_comes_after_the_end_of_its_lock_is_removed)
 		OUTCOME(rb, OUTCOME_UNLOCK_FAIL);
 		world_pass_ms(300);
 		ck_assert_str_eq(world_expect(STORE_RELEASE)->value, ra.string);
+		/* However long nobody knows whether it was removed. */
+		for (int i = 0; i < 10; i++) {
+			world_reply(STORE_RELEASE, STORE_UNKNOWN);
+			world_pass_ms(1100);
+		}
 		world_reply(STORE_RELEASE, STORE_OK);
 		world_end();
 	}

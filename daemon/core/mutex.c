@@ -358,12 +358,17 @@ static void forget_value(struct mutex *mutex)
 	mutex->upkeep = NULL;
 }
 
+/* When what stands has surely gone by itself, if nobody removes it. */
+static int64_t removed_by_us(const struct mutex *mutex)
+{
+	return mutex_may_outlast_lease(mutex) ? CLOCK_NEVER
+					      : lease_gone_us(&mutex->lease) + SECOND_US;
+}
+
 void mutex_remove_value(struct mutex *mutex)
 {
-	const int64_t until_us = lease_gone_us(&mutex->lease) + SECOND_US;
-
-	errand_remove(mutex, mutex->value, 0, mutex->prolonged ? CLOCK_NEVER : until_us,
-		      mutex->doubtful, mutex->value_slot);
+	errand_remove(mutex, mutex->value, 0, removed_by_us(mutex), mutex->doubtful,
+		      mutex->value_slot);
 	forget_value(mutex);
 }
 
@@ -378,11 +383,8 @@ void mutex_drop_value(struct mutex *mutex, bool gone)
 	} else if (!gone) {
 		/* Not before its lease is over for the slowest: its last holder may need the rest.
 		 */
-		int64_t gone_us = lease_gone_us(&mutex->lease);
-
-		errand_remove(mutex, mutex->value, gone_us,
-			      mutex->prolonged ? CLOCK_NEVER : gone_us + SECOND_US, mutex->doubtful,
-			      mutex->value_slot);
+		errand_remove(mutex, mutex->value, lease_gone_us(&mutex->lease),
+			      removed_by_us(mutex), mutex->doubtful, mutex->value_slot);
 	} else if (mutex->doubtful) {
 		errand_remove(mutex, mutex->value, mutex_now_us(mutex) + SECOND_US, CLOCK_NEVER,
 			      true, mutex->value_slot);
@@ -945,7 +947,7 @@ static void release_done(struct mutex *mutex)
 		answer_release(mutex, OUTCOME_UNAVAILABLE);
 		store_failed(mutex);
 		if ((mutex_now_us(mutex) >= lease_gone_us(&mutex->lease) && !mutex->doubtful &&
-		     !mutex->prolonged) ||
+		     !mutex_may_outlast_lease(mutex)) ||
 		    CORE_FAULT(release_given_up)) {
 			/* It has surely expired meanwhile. */
 			mutex_drop_value(mutex, true);

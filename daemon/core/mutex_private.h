@@ -262,8 +262,8 @@ void mutex_check_now(struct mutex *mutex);
  * its holder gets holder_ttl_us of that, or with 0 what he had.
  */
 void mutex_note_extension(struct mutex *mutex, const struct errand *errand, int64_t holder_ttl_us);
-/* Is an extension of what stands on its way? */
-bool mutex_is_being_extended(const struct mutex *mutex);
+/* May what stands do so for longer than its lease, by an extension unanswered or cut short? */
+bool mutex_may_outlast_lease(const struct mutex *mutex);
 /* The holder's own time, inside what the store has promised. */
 void mutex_set_holder_lease(struct mutex *mutex, const struct lease *lease);
 

@@ -170,10 +170,12 @@ static bool is_extension(const struct errand *errand)
 	return errand->op.verb == STORE_EXTEND && errand->busy && errand_is_about_value(errand);
 }
 
-bool mutex_is_being_extended(const struct mutex *mutex)
+bool mutex_may_outlast_lease(const struct mutex *mutex)
 {
 	const struct errand *errand;
 
+	if (mutex->prolonged)
+		return true;
 	TAILQ_FOREACH (errand, &mutex->errands, entry)
 		if (is_extension(errand))
 			return true;
@@ -308,8 +310,7 @@ void mutex_lose(struct mutex *mutex, enum lost_reason reason)
 		if (!mutex_value_is_own(mutex))
 			errand_note_dead(mutex, mutex->value, lease_gone_us(&mutex->lease));
 		/* A key that nobody prolonged expires by itself. */
-		mutex_drop_value(mutex, (!mutex_is_being_extended(mutex) && !mutex->prolonged &&
-					 !mutex->doubtful) ||
+		mutex_drop_value(mutex, (!mutex_may_outlast_lease(mutex) && !mutex->doubtful) ||
 						CORE_FAULT(prolonged_key_left));
 	}
 	mutex_next(mutex);
