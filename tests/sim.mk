@@ -18,6 +18,7 @@ tests_sim_sim_SOURCES = \
 	tests/sim/random.h \
 	tests/sim/store.c \
 	tests/sim/trace.c \
+	tests/sim/upgrade.c \
 	tests/sim/world.c \
 	tests/sim/world.h
 tests_sim_sim_CPPFLAGS = $(AM_CPPFLAGS) -DCORE_FAULTS -I$(srcdir)/tests/sim

@@ -386,20 +386,28 @@ static void recover(struct daemon *daemon)
 	}
 }
 
+void daemon_open(struct daemon *daemon)
+{
+	struct table_env env = {&daemon->clock, &daemon->entropy, &daemon->journal, trace_state};
+
+	daemon->up = true;
+	daemon->n_born++;
+	daemon_trouble(daemon);
+	daemon_open_store(daemon);
+	daemon->table = table_new(&env);
+	configure(daemon);
+}
+
 void daemon_start(struct daemon *daemon)
 {
 	struct world *world = daemon->world;
-	struct table_env env = {&daemon->clock, &daemon->entropy, &daemon->journal, trace_state};
 	struct client *client;
 
 	TRACE(world, "d%d: starts", daemon->index);
 	sim_store_forget_ghosts(world, daemon, NULL);
-	daemon->up = true;
 	daemon->stopping = daemon->released = daemon->frozen = false;
-	daemon->n_born++;
 	daemon->busy_until_us = 0;
 	daemon->resumed_us = world->now_us;
-	daemon_trouble(daemon);
 	memset(daemon->fence_seen, 0, sizeof(daemon->fence_seen));
 	strings_deinit(&daemon->dead);
 	for (int i = 0; i < N_KEYS; i++) {
@@ -407,9 +415,7 @@ void daemon_start(struct daemon *daemon)
 		/* It does not know how often it was passed on before. */
 		world->server.keys[i].passes = 0;
 	}
-	daemon_open_store(daemon);
-	daemon->table = table_new(&env);
-	configure(daemon);
+	daemon_open(daemon);
 	TAILQ_FOREACH (client, &daemon->clients, entry) {
 		holder_init(&client->process, client->process.class, HOLDER_PID);
 		if (!client->process_alive)
@@ -425,19 +431,14 @@ static void starts(struct world *world, struct event *event)
 	daemon_start(container_of(event, struct daemon, life));
 }
 
-/* The process is gone, and all that it knew. */
-static void vanish(struct daemon *daemon)
+void daemon_forget(struct daemon *daemon)
 {
 	struct world *world = daemon->world;
-	struct client *client;
 	struct sim_ask *ask;
-	struct event *event;
 
-	oracle_crashed(daemon);
 	daemon->up = false;
 	event_cancel(world, &daemon->turn);
 	event_cancel(world, &daemon->wake);
-	event_cancel(world, &daemon->life);
 	/* As a daemon ends, except that nothing of it reaches anybody any more. */
 	table_abandon(daemon->table);
 	table_deliver(daemon->table);
@@ -451,9 +452,21 @@ static void vanish(struct daemon *daemon)
 		TAILQ_REMOVE(&daemon->done, ask, entry);
 		free(ask);
 	}
+	daemon_close_store(daemon);
+}
+
+/* The process is gone, and all that it knew. */
+static void vanish(struct daemon *daemon)
+{
+	struct world *world = daemon->world;
+	struct client *client;
+	struct event *event;
+
+	oracle_crashed(daemon);
+	event_cancel(world, &daemon->life);
+	daemon_forget(daemon);
 	TAILQ_FOREACH (client, &daemon->clients, entry)
 		client_crash(client);
-	daemon_close_store(daemon);
 	while ((event = TAILQ_FIRST(&daemon->inbox))) {
 		TAILQ_REMOVE(&daemon->inbox, event, entry);
 		event->place = EVENT_NOWHERE;

@@ -108,8 +108,10 @@ static void mishap(struct world *world, struct event *event)
 		daemon_reload(daemon);
 	} else if (lot < 85 && traits->cut) {
 		sim_store_cut(some_store(daemon));
-	} else if (lot < 95 && traits->sub_cut) {
+	} else if (lot < 90 && traits->sub_cut) {
 		sim_store_cut_watches(some_store(daemon));
+	} else if (lot >= 90 && traits->upgrades) {
+		daemon_upgrade(daemon);
 	}
 }
 
@@ -236,6 +238,7 @@ static void choose_traits(struct world *world)
 		/* A claim of before a crash is found by its mutex's section: that must be there. */
 		t->reloads = !t->crashes && !t->stops && chance(world, 3000);
 		t->rude = t->foreign && chance(world, 4000);
+		t->upgrades = chance(world, 3000);
 	}
 	if (t->ttl_ms <= 5000)
 		fast_ppm = PICK(world, 200, 4000);
@@ -329,6 +332,9 @@ static void come_to_rest(struct world *world)
 		}
 	}
 	until = world->now_us + 12 * SECOND + 6 * traits->timeout_ms * MS + 2 * traits->ghost_us;
+	/* What the process before has lost may come for a minute. */
+	if (traits->upgrades)
+		until += 60 * SECOND;
 	while (world->now_us < look || !oracle_at_rest(world, &why)) {
 		if (world->now_us >= until)
 			world_fail(world, "does not come to rest: %s", why);

@@ -189,6 +189,8 @@ void strings_deinit(struct strings *strings);
 /* ------------------------------------------------------------------ daemons and clients */
 struct sim_ask {
 	struct ask ask;
+	uint64_t was;	 /* its address in the process before */
+	bool of_nobody;	 /* its lock will be; then */
 	bool comes_back; /* acquires when its release is answered */
 	struct daemon *daemon;
 	struct client *client; /* NULL: it is gone and this is only waited for */
@@ -268,6 +270,7 @@ struct daemon {
 	int64_t base_us, ppm;
 	int64_t busy_until_us;
 	int64_t resumed_us;  /* the last time that it came back from a longer stop */
+	int64_t upgraded_us; /* the last time that its program was replaced */
 	int64_t trouble_us;  /* the last time that its way to the store was not as it should be */
 	unsigned n_born;     /* processes so far */
 	struct strings dead; /* that its holders were told are over; since it was born */
@@ -304,6 +307,7 @@ struct traits {
 	int64_t think_us, hold_us;
 	bool prompt_loss; /* nodes that lost their data are back before all leases are over */
 	bool forgetful;	  /* ... and little else happens, between the few locks asked for */
+	bool upgrades;
 	bool server_faults, data_loss, crashes, stops, reloads, freezes, foreign, rude, breaks;
 	int64_t timeout_ms;
 	int64_t ttl_ms;
@@ -399,6 +403,9 @@ void daemon_deinit(struct daemon *daemon);
 int64_t daemon_local_us(const struct daemon *daemon, int64_t true_us);
 int64_t daemon_true_us(const struct daemon *daemon, int64_t local_us);
 void daemon_start(struct daemon *daemon);
+/* The two halves of an upgrade: the process and its table end, and the next begin. */
+void daemon_forget(struct daemon *daemon);
+void daemon_open(struct daemon *daemon);
 void daemon_crash(struct daemon *daemon);
 void daemon_stop(struct daemon *daemon);
 void daemon_reload(struct daemon *daemon);
@@ -417,6 +424,10 @@ void daemon_trouble(struct daemon *daemon);
 struct sim_store *daemon_store(struct daemon *daemon, int node);
 /* Are all of them idle? */
 bool daemon_idle(struct daemon *daemon);
+
+/* ------------------------------------------------------------------ upgrade.c */
+/* Replaces the program, unless that has to wait. */
+void daemon_upgrade(struct daemon *daemon);
 
 /* ------------------------------------------------------------------ client.c */
 struct client *client_new(struct daemon *daemon);
