@@ -163,6 +163,30 @@ START_TEST(what_was_saved_at_the_last_moment_is_announced_again)
 	}
 END_TEST
 
+START_TEST(a_late_extension_is_removed_however_long_that_takes)
+	{
+		world_begin();
+		hold(&ra, &a, 1000, false);
+		while (mutex_lock_left_us(world_mutex()) > 5 * MS_US) {
+			world_pass_ms(1);
+			if (world_first())
+				world_reply(STORE_CHECK, STORE_OK);
+		}
+		extend(&rb, ra.string, 100000);
+		world_pass_ms(6);
+		ck_assert_int_eq(a.reason, LOST_EXPIRED);
+		world_reply(STORE_EXTEND, STORE_OK);
+		OUTCOME(rb, OUTCOME_UNLOCK_FAIL);
+		for (int i = 0; i < 20; i++) {
+			world_pass_ms(1000);
+			world_reply(STORE_RELEASE, STORE_UNKNOWN);
+		}
+		world_pass_ms(1000);
+		world_reply(STORE_RELEASE, STORE_OK);
+		world_end();
+	}
+END_TEST
+
 /* ------------------------------------------------------------------ waiters and tries */
 
 START_TEST(a_lock_is_not_granted_on_the_terms_of_an_ask_that_had_the_same_address)
@@ -351,6 +375,7 @@ static Suite *found_suite(void)
 	tcase_add_test(tc, of_two_open_extensions_the_later_one_counts_when_it_is_shorter);
 	tcase_add_test(tc, a_lock_that_was_shortened_is_compared_in_a_third_of_that);
 	tcase_add_test(tc, what_was_saved_at_the_last_moment_is_announced_again);
+	tcase_add_test(tc, a_late_extension_is_removed_however_long_that_takes);
 
 	tc = tcase_create("waiters and tries");
 	tcase_add_checked_fixture(tc, setup, NULL);

@@ -1004,6 +1004,56 @@ START_TEST(a_late_answer_does_not_undo_a_later_extension)
 	}
 END_TEST
 
+START_TEST(a_member_that_was_filled_meanwhile_does_not_count_as_without)
+	{
+		struct asker check, extend;
+
+		begin(3);
+		take('a');
+		ask(&check, STORE_CHECK, 'a', false);
+		ask(&extend, STORE_EXTEND, 'a', false);
+		answer(2, STORE_GONE); /* it came back empty */
+		answer(2, STORE_GONE);
+		answer(1, STORE_UNKNOWN); /* the check only */
+		answer(1, STORE_OK);
+		ck_assert_uint_eq(check.n_answers + extend.n_answers, 0);
+		/* Members keep their order, but a test need not. */
+		{
+			struct store_op *op = TAILQ_NEXT(TAILQ_FIRST(&members[0].open), entry);
+
+			TAILQ_REMOVE(&members[0].open, op, entry);
+			TAILQ_INSERT_HEAD(&members[0].open, op, entry);
+		}
+		answer(0, STORE_OK);
+		expect_answer(&extend, STORE_OK);
+		expect(2, STORE_ACQUIRE, 'a');
+		answer(2, STORE_OK);
+		answer(0, STORE_GONE);
+		expect_answer(&check, STORE_REFUSED);
+		end();
+	}
+END_TEST
+
+START_TEST(a_removal_lasts_as_long_as_what_it_removes)
+	{
+		struct asker asker;
+
+		begin(3);
+		take('a'); /* for ten seconds */
+		ask_ttl(&asker, STORE_REPLACE, 'a', false, 100);
+		answer(0, STORE_OK);
+		answer(1, STORE_OK);
+		answer(2, STORE_REFUSED);
+		for (unsigned i = 0; i < 5; i++) {
+			expect(2, STORE_RELEASE, 'a');
+			answer(2, STORE_REFUSED);
+			pass_ms(1000);
+		}
+		expect(2, STORE_RELEASE, 'a');
+		end();
+	}
+END_TEST
+
 START_TEST(what_was_lost_after_filling_is_removed)
 	{
 		struct asker asker;
@@ -1478,6 +1528,8 @@ static Suite *quorum_suite(void)
 	tcase_add_test(tcase, a_member_that_came_back_empty_is_filled_again);
 	tcase_add_test(tcase, a_slow_member_is_filled_unless_the_lock_ends);
 	tcase_add_test(tcase, a_late_answer_does_not_undo_a_later_extension);
+	tcase_add_test(tcase, a_member_that_was_filled_meanwhile_does_not_count_as_without);
+	tcase_add_test(tcase, a_removal_lasts_as_long_as_what_it_removes);
 	tcase_add_test(tcase, what_was_lost_after_filling_is_removed);
 	tcase_add_test(tcase, a_replacement_fills_gaps_and_removes_what_it_replaced);
 	tcase_add_test(tcase, a_replacement_that_failed_is_asked_again_undisturbed);

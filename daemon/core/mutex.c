@@ -359,7 +359,7 @@ static void forget_value(struct mutex *mutex)
 }
 
 /* When what stands has surely gone by itself, if nobody removes it. */
-static int64_t removed_by_us(const struct mutex *mutex)
+static int64_t removal_ends_us(const struct mutex *mutex)
 {
 	return mutex_may_outlast_lease(mutex) ? CLOCK_NEVER
 					      : lease_gone_us(&mutex->lease) + SECOND_US;
@@ -367,7 +367,7 @@ static int64_t removed_by_us(const struct mutex *mutex)
 
 void mutex_remove_value(struct mutex *mutex)
 {
-	errand_remove(mutex, mutex->value, 0, removed_by_us(mutex), mutex->doubtful,
+	errand_remove(mutex, mutex->value, 0, removal_ends_us(mutex), mutex->doubtful,
 		      mutex->value_slot);
 	forget_value(mutex);
 }
@@ -384,7 +384,7 @@ void mutex_drop_value(struct mutex *mutex, bool gone)
 		/* Not before its lease is over for the slowest: its last holder may need the rest.
 		 */
 		errand_remove(mutex, mutex->value, lease_gone_us(&mutex->lease),
-			      removed_by_us(mutex), mutex->doubtful, mutex->value_slot);
+			      removal_ends_us(mutex), mutex->doubtful, mutex->value_slot);
 	} else if (mutex->doubtful) {
 		errand_remove(mutex, mutex->value, mutex_now_us(mutex) + SECOND_US, CLOCK_NEVER,
 			      true, mutex->value_slot);

@@ -547,11 +547,15 @@ static void bury(struct round *round, struct part *part, const char *value)
 {
 	struct claim *claim = claim_find(round, value);
 	const uint16_t bit = (uint16_t)(1u << part->index);
+	struct removal *removal;
 
 	if (!claim || !((claim->stands | claim->appears) & bit))
 		return;
-	remove_from(round->quorum, part->index, &round->key, value, round->ttl_ms,
-		    claim->appears & bit);
+	removal = remove_from(round->quorum, part->index, &round->key, value, round->ttl_ms,
+			      claim->appears & bit);
+	/* It may have been given more time than what follows it. */
+	if (removal)
+		removal->until_us = max64(removal->until_us, claim->until_us);
 	claim->stands &= (uint16_t)~bit;
 	claim->appears &= (uint16_t)~bit;
 }
@@ -949,14 +953,36 @@ static int64_t cut_ms(const struct round *round)
 	return claim && n_sure < majority(round->quorum) ? claim->cut_ms : 0;
 }
 
+/* That do not have it, and did not get it back since they said so. */
+static unsigned n_without(const struct round *round)
+{
+	const struct claim *claim = claim_find(round, round->value);
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < round->quorum->n; i++) {
+		const struct part *part = &round->parts[i];
+
+		n += part->answered && (part->status == STORE_HELD || part->status == STORE_GONE) &&
+		     !(claim && claim->stands & (uint16_t)(1u << i));
+	}
+	return n;
+}
+
+/* Can it neither be said that a majority has it any more, nor that none has? */
+static bool stays_unknown(const struct round *round)
+{
+	return round->n_ok + n_open(round) < majority(round->quorum) &&
+	       n_without(round) + n_open(round) <= spare(round->quorum);
+}
+
 static void decide_extend(struct round *round)
 {
 	if (round->n_ok >= majority(round->quorum)) {
 		round->op->cut_ms = cut_ms(round);
 		round_answer(round, STORE_OK);
-	} else if (n_not_ours(round) > spare(round->quorum)) {
+	} else if (n_without(round) > spare(round->quorum)) {
 		decide_not_ours(round);
-	} else if (is_undecidable(round)) {
+	} else if (stays_unknown(round)) {
 		round_fail_if_any(round);
 	}
 }
@@ -965,9 +991,9 @@ static void decide_check(struct round *round)
 {
 	if (round->n_ok >= majority(round->quorum))
 		round_answer(round, STORE_OK);
-	else if (n_not_ours(round) > spare(round->quorum))
+	else if (n_without(round) > spare(round->quorum))
 		decide_not_ours(round);
-	else if (is_undecidable(round))
+	else if (stays_unknown(round))
 		round_fail(round, STORE_REFUSED);
 }
 
