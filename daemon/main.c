@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -415,18 +416,32 @@ static int inherited_state(void)
 }
 
 /*
- * The configuration was good when this program was tried, a moment ago. If it is just being written
- * anew, it is worth waiting for: locks are held.
+ * The configuration was good when this program was tried, a moment ago. If it is not any more, the
+ * one of the program before goes on: locks are held.
  */
-static struct conf *load_conf_again(const char *path)
+static struct conf *inherit_conf(const struct program *program)
 {
-	const struct timespec pause = {.tv_nsec = 50000000};
+	char *text = handover_conf(program->handover_fd), path[32];
 	struct conf *conf = NULL;
+	size_t len;
+	int fd;
 
-	for (int i = 0; i < 40 && !conf; i++) {
-		nanosleep(&pause, NULL);
+	if (!text)
+		return NULL;
+	len = strlen(text);
+	fd = memfd_create("redmutexd.ini", MFD_CLOEXEC);
+	if (fd >= 0 && write(fd, text, len) == (ssize_t)len) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 		conf = conf_load(path, log_fault, NULL);
 	}
+	if (fd >= 0)
+		close(fd);
+	explicit_bzero(text, len);
+	free(text);
+	if (conf)
+		log_error("upgrade: going on with the configuration of before; mend %s and reload "
+			  "it",
+			  program->conf_path);
 	return conf;
 }
 
@@ -510,7 +525,7 @@ int main(int argc, char **argv)
 	conf = conf_load(program.conf_path, test || dump || handover ? print_fault : log_fault,
 			 NULL);
 	if (!conf && program.handover_fd >= 0 && !handover)
-		conf = load_conf_again(program.conf_path);
+		conf = inherit_conf(&program);
 	if (!conf)
 		return EX_CONFIG;
 	if (handover)

@@ -749,6 +749,8 @@ START_TEST(a_dump_shows_no_password)
 				  "\trediss://u:sec/ret@x@h/1 unix:///run/a:b@c unix:///x\n"
 				  "[mutex b]\nurl = redis://u@h:1/2\n");
 		char *text = dump(conf);
+		size_t len;
+		FILE *out;
 
 		ck_assert_ptr_null(strstr(text, "secret"));
 		ck_assert_ptr_null(strstr(text, "ret@"));
@@ -756,6 +758,12 @@ START_TEST(a_dump_shows_no_password)
 					     "url = redis://u:***@h redis://:***@[::1]:1 "
 					     "rediss://u:***@h/1 unix:///run/a:b@c unix:///x\n"));
 		ck_assert_ptr_nonnull(strstr(text, "url = redis://u@h:1/2\n"));
+		free(text);
+		/* But for the program that takes over it is whole. */
+		out = open_memstream(&text, &len);
+		conf_save(conf, out);
+		fclose(out);
+		ck_assert_ptr_nonnull(strstr(text, "url = redis://u:secret@h redis://:secret@"));
 		free(text);
 		conf_free(conf);
 	}

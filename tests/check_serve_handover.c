@@ -721,6 +721,40 @@ START_TEST(the_option_of_the_trial_alone_does_nothing)
 	}
 END_TEST
 
+/* Between its trial and its execution: it is too late to go on with the old program. */
+START_TEST(a_configuration_that_is_spoilt_in_the_last_moment_costs_nothing)
+	{
+		char *lock = acquire(c, "a"), *real, *script;
+
+		real = realpath(getenv("REDMUTEXD_TESTED") ? getenv("REDMUTEXD_TESTED")
+							   : "daemon/redmutexd",
+				NULL);
+		ck_assert_ptr_nonnull(real);
+		ck_assert_int_gt(asprintf(&script,
+					  "#!/bin/sh\n"
+					  "case \"$*\" in\n"
+					  "*handover-check*) ;;\n"
+					  "*) echo 'colour = blue' >>%s ;;\n"
+					  "esac\n"
+					  "exec %s \"$@\"\n",
+					  daemon_->conf_path, real),
+				 0);
+		put_script(script);
+		upgrade();
+		daemon_expect_log(daemon_, "colour: unknown key");
+		daemon_expect_log(daemon_, "going on with the configuration of before");
+		say(c, "RELEASE a %s", lock);
+		expect(c, "OK");
+		free(acquire(d, "fam-1"));
+		daemon_reload(daemon_, settings, "[mutex other]\nkey = other\n", "read again");
+		free(acquire(c, "other"));
+		copy_program();
+		free(script);
+		free(real);
+		free(lock);
+	}
+END_TEST
+
 /* What a later release has added to the state is no reason to fail, should it be replaced by this.
  */
 START_TEST(what_another_release_has_added_is_ignored)
@@ -1304,6 +1338,7 @@ static Suite *suite(void)
 		       a_lock_of_a_mutex_that_is_gone_from_the_configuration_can_be_released);
 	tcase_add_test(tcase, a_stop_during_the_trial_is_a_stop);
 	tcase_add_test(tcase, the_option_of_the_trial_alone_does_nothing);
+	tcase_add_test(tcase, a_configuration_that_is_spoilt_in_the_last_moment_costs_nothing);
 	tcase_add_test(tcase, what_another_release_has_added_is_ignored);
 	suite_add_tcase(suite, tcase);
 

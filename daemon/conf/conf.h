@@ -81,6 +81,8 @@ void conf_free(struct conf *conf); /* accepts NULL */
  * what was included stands in the file itself.
  */
 void conf_dump(const struct conf *conf, FILE *out);
+/* The same with the passwords, for the program that takes over. */
+void conf_save(const struct conf *conf, FILE *out);
 
 /*
  * conf_frozen_changes - which keys differ that a running daemon cannot change?

@@ -32,7 +32,7 @@ static void dump_value(const struct conf_row *row, const char *text, FILE *out)
 }
 
 /* All keys of a section; with a comment above each if it is the first of its kind. */
-static void dump_rows(enum conf_kind kind, const void *base, bool is_first, FILE *out)
+static void dump_rows(enum conf_kind kind, const void *base, bool is_first, bool secrets, FILE *out)
 {
 	for (size_t i = 0; i < conf_n_rows; i++) {
 		const struct conf_row *row = &conf_rows[i];
@@ -42,21 +42,34 @@ static void dump_rows(enum conf_kind kind, const void *base, bool is_first, FILE
 			continue;
 		if (is_first)
 			fprintf(out, "; %s: %s\n", row->key, row->help);
-		text = row->type->format(row, base);
+		if (secrets && row->type->format_secret)
+			text = row->type->format_secret(row, base);
+		else
+			text = row->type->format(row, base);
 		if (text)
 			dump_value(row, text, out);
 		free(text);
 	}
 }
 
-void conf_dump(const struct conf *conf, FILE *out)
+static void dump(const struct conf *conf, bool secrets, FILE *out)
 {
 	fprintf(out, "[redmutexd]\n");
-	dump_rows(CONF_REDMUTEXD, conf, true, out);
+	dump_rows(CONF_REDMUTEXD, conf, true, secrets, out);
 	for (size_t i = 0; i < conf->n_mutexes; i++) {
 		const struct conf_mutex *mutex = &conf->mutexes[i];
 
 		fprintf(out, "\n; %s:%d\n[mutex %s]\n", mutex->file, mutex->line, mutex->name);
-		dump_rows(CONF_MUTEX, mutex, i == 0, out);
+		dump_rows(CONF_MUTEX, mutex, i == 0, secrets, out);
 	}
+}
+
+void conf_dump(const struct conf *conf, FILE *out)
+{
+	dump(conf, false, out);
+}
+
+void conf_save(const struct conf *conf, FILE *out)
+{
+	dump(conf, true, out);
 }

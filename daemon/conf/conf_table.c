@@ -57,7 +57,7 @@ static char *unsigned_format(const struct conf_row *row, const void *base)
 	return xasprintf("%u", *CONST_FIELD(unsigned, row, base));
 }
 
-static const struct conf_type type_unsigned = {unsigned_parse, unsigned_format};
+static const struct conf_type type_unsigned = {unsigned_parse, unsigned_format, NULL};
 
 static bool size_parse(const struct conf_row *row, const char *text, void *base, char *why,
 		       size_t size)
@@ -75,7 +75,7 @@ static char *size_format(const struct conf_row *row, const void *base)
 	return xasprintf("%zu", *CONST_FIELD(size_t, row, base));
 }
 
-static const struct conf_type type_size = {size_parse, size_format};
+static const struct conf_type type_size = {size_parse, size_format, NULL};
 
 static bool int64_parse(const struct conf_row *row, const char *text, void *base, char *why,
 			size_t size)
@@ -88,7 +88,7 @@ static char *int64_format(const struct conf_row *row, const void *base)
 	return xasprintf("%" PRId64, *CONST_FIELD(int64_t, row, base));
 }
 
-static const struct conf_type type_int64 = {int64_parse, int64_format};
+static const struct conf_type type_int64 = {int64_parse, int64_format, NULL};
 
 /* Seconds with decimals, kept in milliseconds; what is finer than that is dropped. */
 static bool seconds_parse(const struct conf_row *row, const char *text, void *base, char *why,
@@ -135,7 +135,7 @@ static char *seconds_format(const struct conf_row *row, const void *base)
 			 : xasprintf("%" PRId64, ms / 1000);
 }
 
-static const struct conf_type type_seconds = {seconds_parse, seconds_format};
+static const struct conf_type type_seconds = {seconds_parse, seconds_format, NULL};
 
 static bool mode_parse(const struct conf_row *row, const char *text, void *base, char *why,
 		       size_t size)
@@ -155,7 +155,7 @@ static char *mode_format(const struct conf_row *row, const void *base)
 	return xasprintf("%04o", (unsigned)*CONST_FIELD(mode_t, row, base));
 }
 
-static const struct conf_type type_mode = {mode_parse, mode_format};
+static const struct conf_type type_mode = {mode_parse, mode_format, NULL};
 
 /* ------------------------------------------------------------------ words */
 static const char *const bool_words[] = {"no", "yes", NULL};
@@ -204,7 +204,7 @@ static char *bool_format(const struct conf_row *row, const void *base)
 	return xstrdup(bool_words[*CONST_FIELD(bool, row, base)]);
 }
 
-static const struct conf_type type_bool = {bool_parse, bool_format};
+static const struct conf_type type_bool = {bool_parse, bool_format, NULL};
 
 static bool enum_parse(const struct conf_row *row, const char *text, void *base, char *why,
 		       size_t size)
@@ -222,7 +222,7 @@ static char *enum_format(const struct conf_row *row, const void *base)
 	return xstrdup(row->words[*CONST_FIELD(unsigned, row, base)]);
 }
 
-static const struct conf_type type_enum = {enum_parse, enum_format};
+static const struct conf_type type_enum = {enum_parse, enum_format, NULL};
 _Static_assert(sizeof(enum handoff) == sizeof(unsigned) &&
 		       sizeof(enum log_level) == sizeof(unsigned) &&
 		       sizeof(uint32_t) == sizeof(unsigned),
@@ -255,7 +255,7 @@ static char *text_format(const struct conf_row *row, const void *base)
 	return text ? xstrdup(text) : NULL;
 }
 
-static const struct conf_type type_text = {text_parse, text_format};
+static const struct conf_type type_text = {text_parse, text_format, NULL};
 
 /*
  * A file that must be there and readable, now. systemd says in the environment where the
@@ -296,7 +296,7 @@ static bool file_parse(const struct conf_row *row, const char *text, void *base,
 	return is_ok;
 }
 
-static const struct conf_type type_file = {file_parse, text_format};
+static const struct conf_type type_file = {file_parse, text_format, NULL};
 
 /* Where to listen: an address with a port, or the path of a socket; or that nobody shall. */
 static bool place_parse(const struct conf_row *row, const char *text, void *base, char *why,
@@ -318,7 +318,7 @@ static bool place_parse(const struct conf_row *row, const char *text, void *base
 	return false;
 }
 
-static const struct conf_type type_place = {place_parse, text_format};
+static const struct conf_type type_place = {place_parse, text_format, NULL};
 
 /* Several words with single spaces between them, as they come from one line or many. */
 static bool words_parse(const struct conf_row *row, const char *text, void *base, char *why,
@@ -340,7 +340,7 @@ static bool words_parse(const struct conf_row *row, const char *text, void *base
 	return is_ok;
 }
 
-static const struct conf_type type_words = {words_parse, text_format};
+static const struct conf_type type_words = {words_parse, text_format, NULL};
 
 /* Urls are written without their passwords. */
 static char *url_format(const struct conf_row *row, const void *base)
@@ -350,7 +350,7 @@ static char *url_format(const struct conf_row *row, const void *base)
 	return url ? conf_url_mask(url) : NULL;
 }
 
-static const struct conf_type type_url = {words_parse, url_format};
+static const struct conf_type type_url = {words_parse, url_format, text_format};
 
 /* ------------------------------------------------------------------ users and groups */
 /* Did a look-up fail for another reason than that there is no such entry? See getpwnam(3). */
@@ -414,7 +414,7 @@ static char *group_format(const struct conf_row *row, const void *base)
 	return xasprintf("%" PRIu32, (uint32_t)*CONST_FIELD(gid_t, row, base));
 }
 
-static const struct conf_type type_group = {group_parse, group_format};
+static const struct conf_type type_group = {group_parse, group_format, NULL};
 
 _Static_assert(sizeof(uid_t) == sizeof(uint32_t) && sizeof(gid_t) == sizeof(uint32_t),
 	       "lists of users and of groups are both lists of uint32_t");
@@ -481,7 +481,7 @@ static char *users_format(const struct conf_row *row, const void *base)
 	return ids_format(access->users, access->n_users);
 }
 
-static const struct conf_type type_users = {users_parse, users_format};
+static const struct conf_type type_users = {users_parse, users_format, NULL};
 
 static bool groups_parse(const struct conf_row *row, const char *text, void *base, char *why,
 			 size_t size)
@@ -501,7 +501,7 @@ static char *groups_format(const struct conf_row *row, const void *base)
 	return ids_format(access->groups, access->n_groups);
 }
 
-static const struct conf_type type_groups = {groups_parse, groups_format};
+static const struct conf_type type_groups = {groups_parse, groups_format, NULL};
 
 /* ------------------------------------------------------------------ the table */
 #define TOP(member) CONF_REDMUTEXD, .offset = offsetof(struct conf, member)

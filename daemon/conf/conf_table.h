@@ -26,6 +26,8 @@ struct conf_type {
 		      size_t size);
 	/* The way back. Return: a text to be freed; NULL: not given. */
 	char *(*format)(const struct conf_row *row, const void *base);
+	/* The same with the secrets that are left out there; NULL: there are none. */
+	char *(*format_secret)(const struct conf_row *row, const void *base);
 };
 
 struct conf_row {

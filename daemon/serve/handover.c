@@ -87,6 +87,25 @@ static void set_inherited(const struct handover_fds *fds, bool inherited)
 		fcntl(fds->fds[i], F_SETFD, inherited ? 0 : FD_CLOEXEC);
 }
 
+/* In case that the file is faulty by the time when the next program reads it. */
+static void save_conf(const struct conf *conf, struct record_writer *w)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	if (!out)
+		return;
+	conf_save(conf, out);
+	if (fclose(out) == 0) {
+		record_begin(w, "conf");
+		record_put_text(w, "text", text);
+		record_end(w);
+		explicit_bzero(text, len);
+	}
+	free(text);
+}
+
 /* The state as a file without a name. Return: it, or a negative errno. */
 static int state_open(struct server *server, struct handover_fds *fds, int64_t since_us)
 {
@@ -97,6 +116,7 @@ static int state_open(struct server *server, struct handover_fds *fds, int64_t s
 	record_begin(&w, "handover");
 	record_put_number(&w, "since_us", since_us);
 	record_end(&w);
+	save_conf(server->conf, &w);
 	server_save(server, &w, fds);
 	record_close(&w);
 	fd = record_to_fd(&w);
@@ -506,6 +526,14 @@ static struct store *absent_open(const struct store_env *env, const struct store
 	return store;
 }
 
+/* There are passwords in it. Accepts NULL. */
+static void text_free(char *data, size_t len)
+{
+	if (data)
+		explicit_bzero(data, len);
+	free(data);
+}
+
 static bool load(struct server *server, int fd, bool rehearse, char *why, size_t size)
 {
 	size_t len;
@@ -517,8 +545,7 @@ static bool load(struct server *server, int fd, bool rehearse, char *why, size_t
 		return false;
 	}
 	good = server_load(server, data, len, rehearse, why, size);
-	explicit_bzero(data, len);
-	free(data);
+	text_free(data, len);
 	return good;
 }
 
@@ -538,25 +565,40 @@ int handover_check(const struct server_env *env, struct conf *conf, int fd)
 	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+/*
+ * The first record of a type in the state. Return: the text that it points into, for text_free();
+ * NULL: there is none.
+ */
+static char *find_record(int fd, const char *type, struct record_reader *reader,
+			 struct record *record, size_t *len)
+{
+	char *data = record_from_fd(fd, len);
+
+	if (data && record_reader_init(reader, data, *len)) {
+		while (record_next(reader, record)) {
+			if (record_is(record, type))
+				return data;
+		}
+	}
+	text_free(data, data ? *len : 0);
+	return NULL;
+}
+
 /* How long nobody has been served, and who did until then. */
 static void log_pause(struct server *server, int fd)
 {
 	struct record_reader reader;
 	struct record record;
 	size_t len;
-	char *data = record_from_fd(fd, &len);
+	char *data = find_record(fd, "handover", &reader, &record, &len);
 
-	if (data && record_reader_init(&reader, data, len)) {
-		while (record_next(&reader, &record) && !record_is(&record, "handover"))
-			;
-		log_info("redmutexd " PACKAGE_VERSION
-			 " goes on for redmutexd %s with %u clients, after a pause of %lld us",
-			 reader.program, server->n_sessions,
-			 (long long)(server_now_us(server) - record_number(&record, "since_us")));
-	}
-	if (data)
-		explicit_bzero(data, len);
-	free(data);
+	if (!data)
+		return;
+	log_info("redmutexd " PACKAGE_VERSION
+		 " goes on for redmutexd %s with %u clients, after a pause of %lld us",
+		 reader.program, server->n_sessions,
+		 (long long)(server_now_us(server) - record_number(&record, "since_us")));
+	text_free(data, len);
 }
 
 int handover_journal(int fd, char **path)
@@ -564,23 +606,30 @@ int handover_journal(int fd, char **path)
 	struct record_reader reader;
 	struct record record;
 	size_t len;
-	char *data = record_from_fd(fd, &len);
+	char *data = find_record(fd, "journal", &reader, &record, &len);
 	int journal_fd = -1;
 
 	*path = NULL;
-	if (data && record_reader_init(&reader, data, len)) {
-		while (journal_fd < 0 && record_next(&reader, &record)) {
-			if (!record_is(&record, "journal"))
-				continue;
-			journal_fd = (int)record_number_within(&record, "fd", STDERR_FILENO + 1,
-							       INT32_MAX, -1);
-			*path = record_text(&record, "path");
-		}
-	}
-	if (data)
-		explicit_bzero(data, len);
-	free(data);
+	if (!data)
+		return -1;
+	journal_fd = (int)record_number_within(&record, "fd", STDERR_FILENO + 1, INT32_MAX, -1);
+	*path = record_text(&record, "path");
+	text_free(data, len);
 	return *path ? journal_fd : -1;
+}
+
+char *handover_conf(int fd)
+{
+	struct record_reader reader;
+	struct record record;
+	size_t len;
+	char *data = find_record(fd, "conf", &reader, &record, &len), *text;
+
+	if (!data)
+		return NULL;
+	text = record_text(&record, "text");
+	text_free(data, len);
+	return text;
 }
 
 bool handover_finish(struct server *server, int fd)

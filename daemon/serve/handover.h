@@ -56,6 +56,8 @@ int handover_check(const struct server_env *env, struct conf *conf, int fd);
  * Return: its descriptor, or -1.
  */
 int handover_journal(int fd, char **path);
+/* The configuration of the program before, as a file's text with its secrets; to be freed. */
+char *handover_conf(int fd);
 
 /*
  * handover_finish - go on where the program before this one was
