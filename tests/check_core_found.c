@@ -187,6 +187,28 @@ START_TEST(a_late_extension_is_removed_however_long_that_takes)
 	}
 END_TEST
 
+START_TEST(a_release_of_another_daemons_lock_is_tried_until_it_is_answered)
+	{
+		char string[LOCK_STRING_SIZE];
+
+		world_settings.ttl_ms = 100;
+		world_begin();
+		hold(&ra, &a, 0, false);
+		strcpy(string, ra.string);
+		let_go(ra.string);
+		/* Whoever holds it may have extended it to any time. */
+		string[0] = string[0] == 'x' ? 'y' : 'x';
+		world_release(&rb, string);
+		for (int i = 0; i < 10; i++) {
+			world_reply(STORE_RELEASE, STORE_UNKNOWN);
+			world_pass_ms(1000);
+		}
+		OUTCOME(rb, OUTCOME_UNAVAILABLE);
+		world_reply(STORE_RELEASE, STORE_OK);
+		world_end();
+	}
+END_TEST
+
 /* ------------------------------------------------------------------ waiters and tries */
 
 START_TEST(a_lock_is_not_granted_on_the_terms_of_an_ask_that_had_the_same_address)
@@ -376,6 +398,7 @@ static Suite *found_suite(void)
 	tcase_add_test(tc, a_lock_that_was_shortened_is_compared_in_a_third_of_that);
 	tcase_add_test(tc, what_was_saved_at_the_last_moment_is_announced_again);
 	tcase_add_test(tc, a_late_extension_is_removed_however_long_that_takes);
+	tcase_add_test(tc, a_release_of_another_daemons_lock_is_tried_until_it_is_answered);
 
 	tc = tcase_create("waiters and tries");
 	tcase_add_checked_fixture(tc, setup, NULL);

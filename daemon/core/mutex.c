@@ -1327,9 +1327,8 @@ void mutex_release(struct mutex *mutex, struct ask *ask)
 		ask_answer_text(ask, OUTCOME_LIMIT,
 				"max_waiters: too many commands are open for %s", mutex->name);
 	} else {
-		/* How long it would stand is not known: as long as one of ours, at a guess. */
-		const int64_t until_us = ask->asked_us + 2 * settings->ttl_ms * MS_US;
-		struct errand *errand = errand_remove(mutex, ask->string, 0, until_us, false,
+		/* How long it stands is not known, so it is tried until the store has answered. */
+		struct errand *errand = errand_remove(mutex, ask->string, 0, CLOCK_NEVER, false,
 						      journal_claim(mutex, ask->string));
 
 		TAILQ_INSERT_TAIL(&errand->asks, ask, entry);

@@ -154,6 +154,9 @@ void server_remove(struct sim_server *server, int index, enum remove_cause cause
 	key->announce[0] = '\0';
 	if (cause != REMOVED_REPLACED)
 		key->passes = 0;
+	/* Nobody tells of that: whoever looks first may be the same again. */
+	if (cause == REMOVED_EXPIRED)
+		memset(key->streak, 0, sizeof(key->streak));
 }
 
 void server_set(struct sim_server *server, int index, const char *value, int64_t ttl_ms,
