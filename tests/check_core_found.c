@@ -209,6 +209,58 @@ START_TEST(a_release_of_another_daemons_lock_is_tried_until_it_is_answered)
 	}
 END_TEST
 
+/* The key stands for 100 s then, by a renewal, and its holder was given the 2 s he asked for. */
+static void cross_extensions(void)
+{
+	hold(&ra, &a, 1000, true);
+	world_pass_ms(340);
+	world_reply(STORE_EXTEND, STORE_OK);
+	world_pass_ms(260);
+	extend(&rb, ra.string, 100000);
+	world_pass_ms(600);
+	extend(&rc, ra.string, 2000);
+	world_reply(STORE_EXTEND, STORE_OK);
+	OUTCOME(rb, OUTCOME_OK);
+	/* One renewal was asked for before that answer, the other behind it. */
+	ck_assert_int_eq(world_expect(STORE_EXTEND)->ttl_ms, 1000);
+	world_reply(STORE_EXTEND, STORE_OK);
+	ck_assert_int_eq(world_expect(STORE_EXTEND)->ttl_ms, 2000);
+	world_pass_ms(1);
+	world_reply(STORE_EXTEND, STORE_OK);
+	OUTCOME(rc, OUTCOME_OK);
+	ck_assert_int_eq(world_expect(STORE_EXTEND)->ttl_ms, 100000);
+	world_reply(STORE_EXTEND, STORE_OK);
+	ck_assert_int_lt(mutex_lock_left_us(world_mutex()), 2000 * MS_US);
+	ck_assert_uint_eq(world_n_open(), 0);
+}
+
+START_TEST(a_holder_of_less_time_than_its_key_is_renewed_in_his)
+	{
+		world_begin();
+		cross_extensions();
+		world_pass_ms(700);
+		world_reply(STORE_EXTEND, STORE_OK);
+		ck_assert_int_gt(mutex_lock_left_us(world_mutex()), 1500 * MS_US);
+		let_go(ra.string);
+		world_end();
+	}
+END_TEST
+
+START_TEST(a_key_that_outlasts_its_holder_is_removed)
+	{
+		world_begin();
+		cross_extensions();
+		while (!a.n_lost)
+			world_pass_ms(10);
+		ck_assert_int_eq(a.reason, LOST_UNAVAILABLE);
+		world_reply(STORE_EXTEND, STORE_UNKNOWN);
+		world_pass_ms(200);
+		ck_assert_str_eq(world_expect(STORE_RELEASE)->value, ra.string);
+		world_reply(STORE_RELEASE, STORE_OK);
+		world_end();
+	}
+END_TEST
+
 /* ------------------------------------------------------------------ waiters and tries */
 
 START_TEST(a_lock_is_not_granted_on_the_terms_of_an_ask_that_had_the_same_address)
@@ -398,6 +450,8 @@ static Suite *found_suite(void)
 	tcase_add_test(tc, a_lock_that_was_shortened_is_compared_in_a_third_of_that);
 	tcase_add_test(tc, what_was_saved_at_the_last_moment_is_announced_again);
 	tcase_add_test(tc, a_late_extension_is_removed_however_long_that_takes);
+	tcase_add_test(tc, a_holder_of_less_time_than_its_key_is_renewed_in_his);
+	tcase_add_test(tc, a_key_that_outlasts_its_holder_is_removed);
 	tcase_add_test(tc, a_release_of_another_daemons_lock_is_tried_until_it_is_answered);
 
 	tc = tcase_create("waiters and tries");

@@ -42,19 +42,36 @@ static int64_t align_us(int64_t due_us, int64_t interval_us)
 	return interval_us >= 20 * GRID_US ? due_us - due_us % GRID_US : due_us;
 }
 
+static int64_t renewal_due_us(const struct lease *lease)
+{
+	return align_us(lease->from_us + lease->ttl_us / 3, lease->ttl_us / 3);
+}
+
+/*
+ * When what stands is to be made to stand longer. A holder that has less of it than it was given,
+ * as by extensions that crossed, has no more time than his own.
+ */
+static int64_t extension_due_us(const struct mutex *mutex)
+{
+	const int64_t due_us = renewal_due_us(&mutex->lease);
+
+	if (!wants_extension(mutex))
+		return CLOCK_NEVER;
+	if (mutex_value_is_own(mutex))
+		return due_us;
+	return min_us(due_us, renewal_due_us(&mutex->lock->lease));
+}
+
 static int64_t command_due_us(const struct mutex *mutex)
 {
 	const int64_t third_us = mutex->lease.ttl_us / 3;
 	const int64_t check_us = min_us(min_us(third_us, mutex->lock->lease.ttl_us / 3), CHECK_US);
-	int64_t due_us = align_us(mutex->confirmed_us + check_us, check_us);
 
 	if (mutex->upkeep || mutex->lock->dead || CORE_FAULT(check_skipped))
 		return CLOCK_NEVER;
 	if (mutex->upkeep_retry_us != CLOCK_NEVER)
 		return mutex->upkeep_retry_us;
-	if (wants_extension(mutex))
-		due_us = min_us(due_us, align_us(mutex->lease.from_us + third_us, third_us));
-	return due_us;
+	return min_us(align_us(mutex->confirmed_us + check_us, check_us), extension_due_us(mutex));
 }
 
 /*
@@ -92,9 +109,7 @@ static void upkeep_start(struct mutex *mutex, int64_t now_us)
 	/* Never shorter than the claim: who gets that next counts on it, before this is answered.
 	 */
 	const int64_t ttl_us = max_us(mutex->lock->lease.ttl_us, mutex->lease.ttl_us);
-	const bool extend = wants_extension(mutex) &&
-			    now_us >= align_us(mutex->lease.from_us + mutex->lease.ttl_us / 3,
-					       mutex->lease.ttl_us / 3);
+	const bool extend = now_us >= extension_due_us(mutex);
 
 	mutex->upkeep_retry_us = CLOCK_NEVER;
 	if (extend)
@@ -287,6 +302,12 @@ void mutex_lose(struct mutex *mutex, enum lost_reason reason)
 	const int64_t free_us = lock->lease.from_us + lock->lease.ttl_us;
 	const bool reported = !lock->unreported;
 
+	if (!mutex_value_is_own(mutex) && lease_left_us(&mutex->lease, free_us) > 0 &&
+	    (reason == LOST_EXPIRED || reason == LOST_UNAVAILABLE)) {
+		/* It stands for longer than its holder had it: that is not waited for. */
+		mutex->lease = lock->lease;
+		mutex->prolonged = true;
+	}
 	if (!lock->dead)
 		mutex->table->stats.lost[reason]++;
 	if (lock->acquirer && reported && !lock->dead && !CORE_FAULT(lost_not_told))
