@@ -261,6 +261,26 @@ START_TEST(a_key_that_outlasts_its_holder_is_removed)
 	}
 END_TEST
 
+START_TEST(an_extension_does_not_wait_for_a_comparison)
+	{
+		world_settings.handoff = HANDOFF_LOCAL;
+		world_begin();
+		hold(&ra, &a, 1000, false);
+		world_pass_ms(340);
+		world_expect(STORE_CHECK);
+		/* Whoever comes next counts on the claim. */
+		world_acquire(&rb, &b, CLOCK_NEVER);
+		world_pass_ms(1);
+		ck_assert_uint_eq(world_n_open(), 2);
+		ck_assert_int_eq(TAILQ_NEXT(world_first(), entry)->verb, STORE_EXTEND);
+		world_reply(STORE_CHECK, STORE_OK);
+		world_reply(STORE_EXTEND, STORE_OK);
+		ask_cancel(&rb.ask);
+		let_go(ra.string);
+		world_end();
+	}
+END_TEST
+
 /* ------------------------------------------------------------------ waiters and tries */
 
 START_TEST(a_lock_is_not_granted_on_the_terms_of_an_ask_that_had_the_same_address)
@@ -451,6 +471,7 @@ static Suite *found_suite(void)
 	tcase_add_test(tc, what_was_saved_at_the_last_moment_is_announced_again);
 	tcase_add_test(tc, a_late_extension_is_removed_however_long_that_takes);
 	tcase_add_test(tc, a_holder_of_less_time_than_its_key_is_renewed_in_his);
+	tcase_add_test(tc, an_extension_does_not_wait_for_a_comparison);
 	tcase_add_test(tc, a_key_that_outlasts_its_holder_is_removed);
 	tcase_add_test(tc, a_release_of_another_daemons_lock_is_tried_until_it_is_answered);
 

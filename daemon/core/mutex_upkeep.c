@@ -67,8 +67,12 @@ static int64_t command_due_us(const struct mutex *mutex)
 	const int64_t third_us = mutex->lease.ttl_us / 3;
 	const int64_t check_us = min_us(min_us(third_us, mutex->lock->lease.ttl_us / 3), CHECK_US);
 
-	if (mutex->upkeep || mutex->lock->dead || CORE_FAULT(check_skipped))
+	if (mutex->lock->dead || CORE_FAULT(check_skipped))
 		return CLOCK_NEVER;
+	/* An extension does not wait for a comparison. */
+	if (mutex->upkeep)
+		return mutex->upkeep->op.verb == STORE_CHECK ? extension_due_us(mutex)
+							     : CLOCK_NEVER;
 	if (mutex->upkeep_retry_us != CLOCK_NEVER)
 		return mutex->upkeep_retry_us;
 	return min_us(align_us(mutex->confirmed_us + check_us, check_us), extension_due_us(mutex));
