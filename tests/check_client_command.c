@@ -19,6 +19,7 @@
 
 #include "client_script.h"
 #include "harness.h"
+#include "suite.h"
 
 #define SECTIONS                                                                                   \
 	"[mutex m]\nkey = m\n[mutex other]\nkey = other\n[mutex renewed]\nkey = r\nrenew = yes\n"  \
@@ -828,8 +829,6 @@ int main(void)
 	Suite *suite = suite_create("client/command");
 	TCase *outcomes = tcase_create("outcomes");
 	TCase *run = tcase_create("run");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_unchecked_fixture(outcomes, setup, teardown);
 	tcase_add_loop_test(outcomes, each_outcome_has_its_exit_status, 0,
@@ -872,9 +871,5 @@ int main(void)
 	tcase_add_test(run, a_wait_is_shown_on_a_terminal_after_a_second);
 	suite_add_tcase(suite, run);
 
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite_run(suite);
 }

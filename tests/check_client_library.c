@@ -14,6 +14,7 @@
 
 #include "client/redmutex.h"
 #include "client_script.h"
+#include "suite.h"
 
 #define LOCK_A "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 #define LOCK_B "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA="
@@ -834,8 +835,6 @@ int main(void)
 	TCase *calls = tcase_create("calls");
 	TCase *leases = tcase_create("leases");
 	TCase *faults = tcase_create("faults");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(calls, acquire_hands_on_the_lock_its_lease_and_its_fence);
 	tcase_add_test(calls, every_option_of_an_acquisition_is_sent);
@@ -876,9 +875,5 @@ int main(void)
 	tcase_add_test(faults, a_dead_daemon_raises_no_sigpipe);
 	suite_add_tcase(suite, faults);
 
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite_run(suite);
 }

@@ -18,6 +18,7 @@
 
 #include "client/redmutex.h"
 #include "harness.h"
+#include "suite.h"
 
 #define SECTIONS "[mutex m]\nkey = m\n[mutex order-*]\nrenew = no\n"
 
@@ -423,8 +424,6 @@ int main(void)
 {
 	Suite *suite = suite_create("client/threads");
 	TCase *threads = tcase_create("threads");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(threads, setup, teardown);
 	tcase_set_timeout(threads, 60);
@@ -436,9 +435,5 @@ int main(void)
 	tcase_add_test(threads, what_does_not_fit_at_once_is_sent_though_another_reads);
 	suite_add_tcase(suite, threads);
 
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite_run(suite);
 }

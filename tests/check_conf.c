@@ -14,6 +14,7 @@
 #include "conf/conf.h"
 #include "conf/conf_table.h"
 #include "conf/conf_url.h"
+#include "suite.h"
 
 /*
  * In place of the store's: any scheme will do here, so that these tests say nothing of which stores
@@ -995,11 +996,5 @@ static Suite *conf_suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(conf_suite());
-	int n_failed;
-
-	srunner_run_all(runner, CK_NORMAL);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(conf_suite());
 }

@@ -9,6 +9,7 @@
 
 #include "core/mutex_private.h"
 #include "core_world.h"
+#include "suite.h"
 
 /* ------------------------------------------------------------------ a journal that takes notes */
 
@@ -518,11 +519,5 @@ static Suite *crash_suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(crash_suite());
-	int n_failed;
-
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(crash_suite());
 }

@@ -12,6 +12,7 @@
 
 #include "core/mutex_private.h"
 #include "core_world.h"
+#include "suite.h"
 
 static struct client a, b, c;
 static struct request ra, rb, rc, rd;
@@ -494,11 +495,5 @@ static Suite *found_suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(found_suite());
-	int n_failed;
-
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(found_suite());
 }

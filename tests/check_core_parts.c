@@ -10,6 +10,7 @@
 #include "core/lock_string.h"
 #include "core/store.h"
 #include "core/timer.h"
+#include "suite.h"
 
 #define MS INT64_C(1000)
 
@@ -178,11 +179,5 @@ static Suite *parts_suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(parts_suite());
-	int n_failed;
-
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(parts_suite());
 }

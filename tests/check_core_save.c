@@ -9,6 +9,7 @@
 
 #include "core/table_save.h"
 #include "core_world.h"
+#include "suite.h"
 #include "util/alloc.h"
 
 enum { N_CLIENTS = 8, N_REQUESTS = 8 };
@@ -1001,11 +1002,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(suite());
-	int n_failed;
-
-	srunner_run_all(runner, CK_NORMAL);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite());
 }

@@ -14,6 +14,7 @@
 
 #include "harness.h"
 #include "redis_server.h"
+#include "suite.h"
 
 static struct redis_server server;
 static char sections[1024];
@@ -438,14 +439,7 @@ static Suite *crash_suite(void)
 
 int main(void)
 {
-	SRunner *runner;
-	int n_failed;
-
 	if (!redis_server_installed())
 		return 77;
-	runner = srunner_create(crash_suite());
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(crash_suite());
 }

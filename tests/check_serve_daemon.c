@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "suite.h"
 
 static const char sections[] =
 	"[mutex a]\nkey = a\n[mutex b]\nkey = b\n[mutex fam-*]\nurl = local:\n";
@@ -971,11 +972,5 @@ static Suite *daemon_suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(daemon_suite());
-	int n_failed;
-
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(daemon_suite());
 }

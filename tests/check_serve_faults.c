@@ -26,6 +26,7 @@
 #include "harness.h"
 #include "proxy.h"
 #include "redis_server.h"
+#include "suite.h"
 
 /*
  * Less than the default, so that tests are short; more than a busy machine takes for an answer.
@@ -615,16 +616,9 @@ static Suite *faults_suite(void)
 
 int main(void)
 {
-	SRunner *runner;
-	int n_failed;
-
 	if (!redis_server_installed()) {
 		fputs("there is no redis-server to run\n", stderr);
 		return 77;
 	}
-	runner = srunner_create(faults_suite());
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(faults_suite());
 }

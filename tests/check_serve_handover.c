@@ -21,6 +21,7 @@
 
 #include "harness.h"
 #include "redis_server.h"
+#include "suite.h"
 
 enum { PAUSE_MS_MAX = 1500 }; /* of a busy machine, with sanitizers */
 
@@ -1369,11 +1370,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(suite());
-	int n_failed;
-
-	srunner_run_all(runner, CK_NORMAL);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite());
 }

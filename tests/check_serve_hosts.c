@@ -13,6 +13,7 @@
 
 #include "harness.h"
 #include "redis_server.h"
+#include "suite.h"
 
 enum { N_DAEMONS = 3, HANDOFF_LIMIT = 3, N_ROUNDS = 50, WAKE_UP_US = 20000 };
 
@@ -579,16 +580,9 @@ static Suite *hosts_suite(void)
 
 int main(void)
 {
-	SRunner *runner;
-	int n_failed;
-
 	if (!redis_server_installed()) {
 		fputs("there is no redis-server to run\n", stderr);
 		return 77;
 	}
-	runner = srunner_create(hosts_suite());
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(hosts_suite());
 }

@@ -18,6 +18,7 @@
 #include "core/mutex_private.h"
 #include "core_world.h"
 #include "serve/journal.h"
+#include "suite.h"
 
 static char dir[] = "/tmp/redmutexd-journal-XXXXXX";
 static char path[64], aside[64];
@@ -840,11 +841,5 @@ static Suite *journal_suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(journal_suite());
-	int n_failed;
-
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(journal_suite());
 }

@@ -21,6 +21,7 @@
 
 #include "harness.h"
 #include "redis_server.h"
+#include "suite.h"
 
 enum {
 	SERVED_MS = 100,
@@ -616,16 +617,11 @@ int main(void)
 {
 	Suite *suite = suite_create("serve_limits");
 	TCase *tc = tcase_create("limits");
-	SRunner *runner = srunner_create(suite);
-	int n_failed;
 
 	tcase_add_loop_test(tc, filling_a_limit_costs_others_nothing, 0,
 			    sizeof(limits) / sizeof(*limits));
 	tcase_add_loop_test(tc, nothing_is_looked_up_for_who_is_gone, 0, 2);
 	tcase_set_timeout(tc, 60);
 	suite_add_tcase(suite, tc);
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "suite.h"
 
 enum { PAGE_SIZE = 1 << 18, NAMES_MAX = 64, SAMPLES_MAX = 2048 };
 
@@ -769,11 +770,5 @@ static Suite *metrics_suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(metrics_suite());
-	int n_failed;
-
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? 0 : 1;
+	return suite_run(metrics_suite());
 }

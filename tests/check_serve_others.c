@@ -12,6 +12,7 @@
 
 #include "harness.h"
 #include "redis_server.h"
+#include "suite.h"
 
 static struct redis_server redis;
 static struct daemon *daemon_;
@@ -247,16 +248,9 @@ static Suite *others_suite(void)
 
 int main(void)
 {
-	SRunner *runner;
-	int n_failed;
-
 	if (!redis_server_installed() || system("redis-cli --version >/dev/null 2>&1") != 0) {
 		fputs("there is no redis-server or no redis-cli to run\n", stderr);
 		return 77;
 	}
-	runner = srunner_create(others_suite());
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(others_suite());
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "suite.h"
 
 static struct daemon *daemon_;
 static struct client *c, *d;
@@ -712,11 +713,5 @@ static Suite *protocol_suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(protocol_suite());
-	int n_failed;
-
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(protocol_suite());
 }

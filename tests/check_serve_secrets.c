@@ -9,6 +9,7 @@
 
 #include "harness.h"
 #include "redis_server.h"
+#include "suite.h"
 
 #define MARK "MARKEDsecret"
 
@@ -287,8 +288,6 @@ int main(void)
 {
 	Suite *suite = suite_create("serve_secrets");
 	TCase *tcase = tcase_create("secrets");
-	SRunner *runner;
-	int failed;
 
 	if (!redis_server_installed())
 		return 77;
@@ -302,9 +301,5 @@ int main(void)
 	tcase_add_test(tcase, a_sentinel_that_is_not_there_is_told_once);
 	tcase_add_test(tcase, a_replica_is_not_used_and_said_to_be_one);
 	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

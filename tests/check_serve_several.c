@@ -8,6 +8,7 @@
 
 #include "harness.h"
 #include "redis_server.h"
+#include "suite.h"
 
 enum { N_SERVERS = 5, COMMAND_MS = 500, ROUNDS = 20 };
 
@@ -192,8 +193,6 @@ int main(void)
 {
 	Suite *suite = suite_create("serve_several");
 	TCase *two = tcase_create("two"), *five = tcase_create("five");
-	SRunner *runner;
-	int failed;
 
 	if (!redis_server_installed())
 		return 77;
@@ -207,9 +206,5 @@ int main(void)
 	tcase_add_test(five, two_of_five_that_hang_cost_no_acquire_more_than_a_deadline);
 	tcase_add_test(five, three_of_five_that_are_killed_make_it_unavailable_and_nothing_is_left);
 	suite_add_tcase(suite, five);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

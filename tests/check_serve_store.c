@@ -11,6 +11,7 @@
 
 #include "harness.h"
 #include "redis_server.h"
+#include "suite.h"
 
 static struct redis_server redis;
 static struct daemon *daemon_;
@@ -484,16 +485,9 @@ static Suite *store_suite(void)
 
 int main(void)
 {
-	SRunner *runner;
-	int n_failed;
-
 	if (!redis_server_installed()) {
 		fputs("there is no redis-server to run\n", stderr);
 		return 77;
 	}
-	runner = srunner_create(store_suite());
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(store_suite());
 }

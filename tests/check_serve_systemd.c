@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "suite.h"
 
 static const char sections[] = "[mutex a]\nkey = a\n";
 
@@ -208,13 +209,7 @@ static Suite *systemd_suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(systemd_suite());
-	int n_failed;
-
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite_run(systemd_suite());
 }
 
 #else

@@ -12,6 +12,7 @@
 #include "redis_server.h"
 #include "store/slot.h"
 #include "store_bench.h"
+#include "suite.h"
 
 /* Node 3 may be a replica of node 0, and node 4 of node 1. */
 enum { N_MASTERS = 3, N_NODES = 5, REPLICA = 3, AWAIT_MS = 30000 };
@@ -1072,8 +1073,6 @@ int main(void)
 	TCase *verbs = tcase_create("verbs"), *failover = tcase_create("failover"),
 	      *replicas = tcase_create("replicas"), *lies = tcase_create("lies"),
 	      *alone = tcase_create("alone");
-	SRunner *runner;
-	int failed;
 
 	if (!redis_server_installed())
 		return 77;
@@ -1123,9 +1122,5 @@ int main(void)
 	tcase_add_test(alone, one_that_is_no_cluster_is_told_for_good);
 	tcase_add_test(alone, one_that_is_not_there_is_told_and_found_later);
 	suite_add_tcase(suite, alone);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -15,6 +15,7 @@
 
 #include "sim/random.h"
 #include "store/quorum.h"
+#include "suite.h"
 #include "util/alloc.h"
 
 enum {
@@ -555,11 +556,5 @@ static Suite *fences_suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(fences_suite());
-	int failed;
-
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(fences_suite());
 }

@@ -8,6 +8,7 @@
 
 #include "fake_redis.h"
 #include "store_bench.h"
+#include "suite.h"
 
 static struct bench bench;
 static struct fake_redis fake;
@@ -463,8 +464,6 @@ int main(void)
 	Suite *suite = suite_create("store_link");
 	TCase *answers = tcase_create("answers"), *fates = tcase_create("fates"),
 	      *writes = tcase_create("writes");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(answers, setup, teardown);
 	tcase_add_checked_fixture(fates, setup, teardown);
@@ -494,9 +493,5 @@ int main(void)
 	suite_add_tcase(suite, answers);
 	suite_add_tcase(suite, fates);
 	suite_add_tcase(suite, writes);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

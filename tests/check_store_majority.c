@@ -8,6 +8,7 @@
 
 #include "redis_server.h"
 #include "store_bench.h"
+#include "suite.h"
 #include "util/alloc.h"
 
 enum { N_SERVERS = 5, TIMEOUT_MS = 400, TTL_MS = 30000 };
@@ -282,11 +283,5 @@ static Suite *majority_suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(majority_suite());
-	int failed;
-
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(majority_suite());
 }

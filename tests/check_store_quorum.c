@@ -11,6 +11,7 @@
 
 #include "store/memory.h"
 #include "store/quorum.h"
+#include "suite.h"
 #include "util/alloc.h"
 
 enum { MEMBERS_MAX = 5, TIMEOUT_MS = 1000, TTL_MS = 10000 };
@@ -1559,11 +1560,5 @@ static Suite *quorum_suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(quorum_suite());
-	int failed;
-
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(quorum_suite());
 }

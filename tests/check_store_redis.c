@@ -13,6 +13,7 @@
 
 #include "redis_server.h"
 #include "store_bench.h"
+#include "suite.h"
 #include "util/alloc.h"
 
 static struct bench bench;
@@ -577,8 +578,6 @@ int main(void)
 	Suite *suite = suite_create("store_redis");
 	TCase *absent = tcase_create("absent"), *faults = tcase_create("faults"),
 	      *secrets = tcase_create("secrets"), *login = tcase_create("login");
-	SRunner *runner;
-	int failed;
 
 	if (!redis_server_installed())
 		return 77;
@@ -614,9 +613,5 @@ int main(void)
 	suite_add_tcase(suite, absent);
 	suite_add_tcase(suite, faults);
 	suite_add_tcase(suite, login);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -9,6 +9,7 @@
 
 #include "redis_server.h"
 #include "store_bench.h"
+#include "suite.h"
 #include "util/alloc.h"
 
 enum { N_REPLICAS = 2, COMMAND_MS = 1000 };
@@ -286,8 +287,6 @@ int main(void)
 {
 	Suite *suite = suite_create("store_replicas");
 	TCase *tcase = tcase_create("replicas");
-	SRunner *runner;
-	int failed;
 
 	if (!redis_server_installed())
 		return 77;
@@ -305,9 +304,5 @@ int main(void)
 		       a_connection_that_ends_while_waiting_leaves_it_open_and_it_is_settled);
 	tcase_add_test(tcase, a_server_that_is_down_refuses_all_and_serves_when_it_is_back);
 	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

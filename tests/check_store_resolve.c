@@ -13,6 +13,7 @@
 
 #include "redis_server.h"
 #include "store_bench.h"
+#include "suite.h"
 
 /* While this is closed, names that end in .hang are looked up without end. */
 static pthread_mutex_t gate_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -180,8 +181,6 @@ int main(void)
 {
 	Suite *suite = suite_create("store_resolve");
 	TCase *tcase = tcase_create("resolve");
-	SRunner *runner;
-	int failed;
 
 	if (!redis_server_installed())
 		return 77;
@@ -193,9 +192,5 @@ int main(void)
 	tcase_add_test(tcase, a_store_that_is_closed_leaves_its_look_up_alone);
 	tcase_add_test(tcase, other_stores_notice_nothing);
 	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

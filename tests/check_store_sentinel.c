@@ -11,6 +11,7 @@
 #include "fake_redis.h"
 #include "redis_server.h"
 #include "store_bench.h"
+#include "suite.h"
 #include "util/alloc.h"
 
 enum { N_SENTINELS = 3 };
@@ -616,14 +617,7 @@ static Suite *sentinel_suite(void)
 
 int main(void)
 {
-	SRunner *runner;
-	int n_failed;
-
 	if (!redis_server_installed())
 		return 77;
-	runner = srunner_create(sentinel_suite());
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(sentinel_suite());
 }

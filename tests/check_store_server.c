@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "redis_server.h"
+#include "suite.h"
 
 START_TEST(a_server_is_started_asked_and_leaves_nothing)
 	{
@@ -65,8 +66,6 @@ int main(void)
 {
 	Suite *suite = suite_create("redis_server");
 	TCase *tcase = tcase_create("server");
-	SRunner *runner;
-	int failed;
 
 	if (!redis_server_installed())
 		return 77;
@@ -74,9 +73,5 @@ int main(void)
 	tcase_add_test(tcase, a_server_is_started_asked_and_leaves_nothing);
 	tcase_add_test(tcase, a_server_dies_with_the_process_that_started_it);
 	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -15,6 +15,7 @@
 #include "redis_server.h"
 #include "store/tls.h"
 #include "store_bench.h"
+#include "suite.h"
 #include "util/alloc.h"
 
 /* Two authorities; of the first, a server's and a client's certificate. */
@@ -614,8 +615,6 @@ int main(void)
 	TCase *settings = tcase_create("settings"), *tls = tcase_create("tls"),
 	      *clients = tcase_create("clients"), *sentinels = tcase_create("sentinels"),
 	      *clusters = tcase_create("clusters");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(settings, a_build_says_whether_it_has_tls);
 	tcase_add_test(settings, keys_for_tls_mean_it_with_sentinels_and_clusters);
@@ -665,9 +664,5 @@ int main(void)
 	suite_add_tcase(suite, clients);
 	suite_add_tcase(suite, sentinels);
 	suite_add_tcase(suite, clusters);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

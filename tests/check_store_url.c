@@ -8,6 +8,7 @@
 
 #include "store/open.h"
 #include "store/url.h"
+#include "suite.h"
 #include "util/alloc.h"
 
 static const struct {
@@ -271,8 +272,6 @@ int main(void)
 {
 	Suite *suite = suite_create("store_url");
 	TCase *tcase = tcase_create("url");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_loop_test(tcase, a_good_url_is_taken_apart, 0, sizeof(good) / sizeof(good[0]));
 	tcase_add_test(tcase, sentinels_are_taken_apart);
@@ -286,9 +285,5 @@ int main(void)
 	tcase_add_test(tcase, a_user_to_the_sentinels_needs_a_password);
 	tcase_add_test(tcase, settings_are_the_same_only_if_all_of_them_are);
 	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

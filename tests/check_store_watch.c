@@ -10,6 +10,7 @@
 #include "fake_redis.h"
 #include "redis_server.h"
 #include "store_bench.h"
+#include "suite.h"
 #include "util/alloc.h"
 
 /* Two daemons at one server. */
@@ -320,8 +321,6 @@ int main(void)
 {
 	Suite *suite = suite_create("store_watch");
 	TCase *tcase = tcase_create("watch");
-	SRunner *runner;
-	int failed;
 
 	if (!redis_server_installed())
 		return 77;
@@ -340,9 +339,5 @@ int main(void)
 	tcase_add_test(tcase, a_server_that_hangs_up_on_subscribers_is_not_pestered);
 	tcase_add_test(tcase, thousands_of_channels_are_heard);
 	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

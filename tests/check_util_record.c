@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "suite.h"
 #include "util/record.h"
 
 static void write_header(struct record_writer *w)
@@ -264,11 +265,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(suite());
-	int n_failed;
-
-	srunner_run_all(runner, CK_NORMAL);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite());
 }

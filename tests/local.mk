@@ -12,3 +12,6 @@ include tests/sim.mk
 include tests/fuzz.mk
 include tests/tree.mk
 endif
+
+# What every test program ends with.
+EXTRA_DIST += tests/suite.h
