@@ -534,6 +534,30 @@ START_TEST(a_string_that_may_come_late_is_removed_again_and_again)
 	}
 END_TEST
 
+START_TEST(what_was_lost_before_may_come_late_although_nothing_is_open)
+	{
+		char string[LOCK_STRING_SIZE];
+		struct store_op *op;
+
+		begin();
+		world_acquire(r(0), c(0), 0);
+		op = world_expect(STORE_ACQUIRE);
+		strcpy(string, op->value);
+		op->settled = false;
+		world_answer(op, STORE_UNKNOWN);
+		expect_done(0, OUTCOME_UNAVAILABLE);
+		ck_assert_uint_eq(world_n_open(), 0);
+		upgrade();
+		/* The stores of this process know of no lost connection. */
+		for (int i = 0; i < 3; i++) {
+			world_pass_ms(1100);
+			ck_assert_str_eq(world_expect(STORE_RELEASE)->value, string);
+			world_reply(STORE_RELEASE, STORE_GONE);
+		}
+		end();
+	}
+END_TEST
+
 START_TEST(an_acquire_that_never_left_is_not_in_doubt)
 	{
 		begin();
@@ -972,6 +996,7 @@ static Suite *suite(void)
 	tcase = tcase_create("under way");
 	tcase_add_test(tcase, an_acquire_under_way_is_settled_with_its_own_string);
 	tcase_add_test(tcase, a_string_that_may_come_late_is_removed_again_and_again);
+	tcase_add_test(tcase, what_was_lost_before_may_come_late_although_nothing_is_open);
 	tcase_add_test(tcase, an_acquire_that_never_left_is_not_in_doubt);
 	tcase_add_test(tcase, a_hand_over_under_way_is_settled_with_the_same_strings);
 	tcase_add_test(tcase, a_hand_over_that_is_long_over_is_given_up_and_its_release_answered);
