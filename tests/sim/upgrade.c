@@ -12,7 +12,7 @@
 #include "util/alloc.h"
 #include "util/record.h"
 
-enum { MAX_SECTIONS = 64, NAME_OF_NOBODY = 1 };
+enum { MAX_SECTIONS = 1024, NAME_OF_NOBODY = 1 };
 
 /* What one process calls by its address, and the next by another. */
 struct names {
