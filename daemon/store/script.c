@@ -42,10 +42,11 @@
  * The scripts answer an array whose first member is how it went: 0 done, 1 another value stands
  * there, 2 nothing stands there. Those that are called for nearly every lock answer a bare number
  * when they are done, which costs both sides less: acquire the fence, or 0 (negative if there was
- * no counter), release, extend and a replace without fences the number of listeners. Whatever may
- *fail stands before the first write, so that an error means that nothing was changed; the first
- *write is the one to the lock, which a server that is out of memory refuses. The others to follow
- *are of the same kind, and so are not refused then.
+ * no counter), release, extend and a replace without fences the number of listeners.
+ *
+ * Whatever may fail stands before the first write, so that an error means that nothing was changed;
+ * the first write is the one to the lock, which a server that is out of memory refuses. The others
+ * to follow are of the same kind, and so are not refused then.
  */
 #include "config.h"
 
@@ -114,7 +115,7 @@ enum { FENCE_TTL_MS = 7 * 24 * 3600 * 1000, FENCE_TTL_LEASES = 10 };
 	"  redis.call('SET', " key ", " LUA_MARK(value) " .. " text ", 'PX', " ttl ")\n"           \
 	"end\n"
 
-/* A message may be refused by an ACL, when it reached -1. Leaves that number in `got`. */
+/* Leaves in `got` how many have received it; -1 when an ACL refuses it. */
 #define LUA_PUBLISH(channel, message)                                                              \
 	"local got = redis.pcall('PUBLISH', " channel ", " message ")\n"                           \
 	"if type(got) ~= 'number' then got = -1 end\n"
