@@ -249,6 +249,42 @@ CLAIM(fences_grow_from_grant_to_grant)
 	ck_assert_int_gt(fenced(STORE_ACQUIRE, 'n', 0), next);
 }
 
+CLAIM(the_expiry_of_a_counter_is_put_off_in_each_hour_that_it_is_used_in)
+{
+	const int64_t hour_us = INT64_C(3600000000), hour = 2000000 * hour_us, week_ms = 604800000;
+	/* what the counter shows, and whether the next fence is the first one of its hour */
+	const struct {
+		int64_t last;
+		bool first;
+	} counters[] = {
+		{hour, false},
+		{hour + hour_us / 2, false},
+		{hour - 1, true},
+		{hour + hour_us - 1, true},
+	};
+	const enum store_verb verbs[] = {STORE_ACQUIRE, STORE_REPLACE};
+
+	if (kind == MEMORY)
+		return;
+	fenced(STORE_ACQUIRE, 'a', 0);
+	ck_assert_int_gt(redis_server_ask_integer(&server, "PTTL {verbs}:fence"), week_ms - 60000);
+	for (size_t i = 0; i < 2 * sizeof(counters) / sizeof(*counters); i++) {
+		const int64_t last = counters[i / 2].last;
+		int64_t left_ms;
+
+		redis_server_ask(&server, "SET {verbs}:fence %lld PX 1000000", (long long)last);
+		ck_assert_int_eq(fenced(verbs[i % 2], 'a', 0), last + 1);
+		left_ms = redis_server_ask_integer(&server, "PTTL {verbs}:fence");
+		if (counters[i / 2].first)
+			ck_assert_int_gt(left_ms, week_ms - 60000);
+		else
+			ck_assert_int_le(left_ms, 1000000);
+		ck_assert_int_gt(left_ms, 900000);
+		ck_assert_int_eq(ASK(STORE_RELEASE, i % 2 ? 'b' : 'a'), STORE_OK);
+		ck_assert_int_eq(ASK(STORE_ACQUIRE, 'a'), STORE_OK);
+	}
+}
+
 CLAIM(fences_are_larger_than_their_floor_and_than_what_was_raised)
 {
 	int64_t ahead = wall_us() + INT64_C(3600000000);
@@ -392,6 +428,7 @@ static int run(int first, int end)
 	ADD(check_tells_the_three_cases_apart);
 	ADD(break_removes_whatever_stands_there_and_tells_what_it_was);
 	ADD(fences_grow_from_grant_to_grant);
+	ADD(the_expiry_of_a_counter_is_put_off_in_each_hour_that_it_is_used_in);
 	ADD(fences_are_larger_than_their_floor_and_than_what_was_raised);
 	ADD(what_is_announced_is_seen_until_another_holds);
 	ADD(a_watch_is_told_when_it_is_ready_and_not_of_our_own_doing);

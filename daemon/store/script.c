@@ -62,10 +62,10 @@ enum script_outcome { SCRIPT_DONE, SCRIPT_HELD, SCRIPT_GONE };
 
 /*
  * A counter that is not used expires, so that families of mutexes do not fill a server for ever.
- * After a week the server's clock alone gives a larger fence than any that was handed out before:
- * the counter is ahead of the clock only by grants at more than a million a second, or after the
- * clock was set back, and then by less than a week, we trust; and the floor of the daemons that
- * have seen a fence goes on in any case.
+ * A week less an hour later the server's clock alone gives a larger fence than any that was handed
+ * out before: the counter is ahead of the clock only by grants at more than a million a second, or
+ * after the clock was set back, and then by less than a week, we trust; and the floor of the
+ * daemons that have seen a fence goes on in any case.
  */
 enum { FENCE_TTL_MS = 7 * 24 * 3600 * 1000, FENCE_TTL_LEASES = 10 };
 
@@ -73,8 +73,8 @@ enum { FENCE_TTL_MS = 7 * 24 * 3600 * 1000, FENCE_TTL_LEASES = 10 };
 /* clang-format off */
 
 /*
- * Leaves the counter in `last`, or false, and the next fence in `fence`. Lua's numbers are doubles:
- * beyond 2^53 adding one does nothing. KEYS[2]: the counter.
+ * Leaves the counter in `last`, or false, what follows it in `least`, and the next fence in `fence`.
+ * Lua's numbers are doubles: beyond 2^53 adding one does nothing. KEYS[2]: the counter.
  */
 #define LUA_NEXT_FENCE(floor)                                                                      \
 	"local now, last = redis.call('TIME'), redis.call('GET', KEYS[2])\n"                       \
@@ -87,14 +87,18 @@ enum { FENCE_TTL_MS = 7 * 24 * 3600 * 1000, FENCE_TTL_LEASES = 10 };
 	"end\n"
 
 /*
- * With a negative ttl only if there was a counter before. %d prints all digits of a fence if the
- * server has 64 bits, and fewer than twelve else; %.0f does so everywhere, in three times the time.
- * (Servers from 7.2 on would write some with an exponent if they were given the number itself.)
+ * With a negative ttl only if there was a counter before. The counter's expiry is put off once an
+ * hour, by the clock that it shows: an expiry with each grant takes a server longer than the rest
+ * of the SET. %d prints all digits of a fence if the server has 64 bits, and fewer than twelve
+ * else; %.0f does so everywhere, in three times the time. (Servers from 7.2 on would write some
+ * with an exponent if they were given the number itself.)
  */
 #define LUA_SET_FENCE(ttl)                                                                         \
 	"local digits = string.format('%d', fence)\n"                                              \
 	"if #digits < 12 then digits = string.format('%.0f', fence) end\n"                         \
-	"if string.byte(" ttl ") ~= 45 then\n"                                                     \
+	"if last and least > fence - fence % 3600000000 then\n"                                    \
+	"  redis.call('SET', KEYS[2], digits, 'KEEPTTL')\n"                                        \
+	"elseif string.byte(" ttl ") ~= 45 then\n"                                                 \
 	"  redis.call('SET', KEYS[2], digits, 'PX', " ttl ")\n"                                    \
 	"elseif last then\n"                                                                       \
 	"  redis.call('SET', KEYS[2], digits, 'PX', string.sub(" ttl ", 2))\n"                     \
