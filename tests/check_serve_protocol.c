@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -423,6 +425,70 @@ START_TEST(many_lines_at_once_are_answered_in_order)
 	}
 END_TEST
 
+/* Says a request, and sleeps in read(2) until it is answered. */
+static void block_for(int fd, const char *request, char *reply, size_t size)
+{
+	size_t len = 0;
+
+	ck_assert_int_eq(write(fd, request, strlen(request)), (ssize_t)strlen(request));
+	while (len == 0 || reply[len - 1] != '\n') {
+		ssize_t n = read(fd, reply + len, size - 1 - len);
+
+		ck_assert_int_gt(n, 0);
+		len += (size_t)n;
+	}
+	reply[len] = '\0';
+	ck_assert_msg(strncmp(reply, "OK", 2) == 0, "%s", reply);
+}
+
+/* Waits for a lock and gives it back, again and again. Return: how often it went to sleep. */
+static long block_often(int fd, int rounds)
+{
+	struct rusage before, after;
+	char reply[256], release[128];
+
+	getrusage(RUSAGE_SELF, &before);
+	for (int i = 0; i < rounds; i++) {
+		block_for(fd, "ACQUIRE a wait=forever\n", reply, sizeof(reply));
+		snprintf(release, sizeof(release), "RELEASE a %.44s\n", reply + 3);
+		block_for(fd, release, reply, sizeof(reply));
+	}
+	getrusage(RUSAGE_SELF, &after);
+	return after.ru_nvcsw - before.ru_nvcsw;
+}
+
+START_TEST(a_client_that_blocks_sleeps_once_a_request)
+	{
+		enum { ROUNDS = 100 };
+		char *lock = acquire(c, "a");
+		int said[2];
+		long sleeps;
+		pid_t pid;
+
+		ck_assert_int_eq(pipe(said), 0);
+		pid = fork();
+		if (pid == 0) {
+			sleeps = block_often(d->fd, ROUNDS);
+			_exit(write(said[1], &sleeps, sizeof(sleeps)) < 0);
+		}
+		ck_assert_int_gt(pid, 0);
+		for (int i = 0; i < ROUNDS; i++) {
+			do
+				say(c, "INFO a");
+			while (!strstr(expect(c, "OK *"), "waiters=1"));
+			say(c, "RELEASE a %s\nACQUIRE a wait=forever", lock);
+			expect(c, "OK");
+			memcpy(lock, expect(c, "OK *") + 3, 44);
+		}
+		ck_assert_int_eq(read(said[0], &sleeps, sizeof(sleeps)), sizeof(sleeps));
+		ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+		ck_assert_int_le(sleeps, 2 * ROUNDS + ROUNDS / 5);
+		close(said[0]);
+		close(said[1]);
+		free(lock);
+	}
+END_TEST
+
 START_TEST(one_that_sends_without_end_starves_nobody)
 	{
 		enum { N = 20000 };
@@ -686,6 +752,7 @@ static Suite *protocol_suite(void)
 	tcase_add_test(order, what_follows_quit_is_not_read);
 	tcase_add_test(order, many_lines_at_once_are_answered_in_order);
 	tcase_add_test(order, one_that_sends_without_end_starves_nobody);
+	tcase_add_test(order, a_client_that_blocks_sleeps_once_a_request);
 	suite_add_tcase(suite, order);
 
 	tcase_add_checked_fixture(lines, setup, teardown);

@@ -230,7 +230,7 @@ static void save_session(struct save *save, struct session *session)
 	record_put_number(w, "dropped", session->holder.gone);
 	record_put_number(w, "hung_up", session->hung_up);
 	record_put_number(w, "eof", session->eof);
-	record_put_number(w, "gone", session->gone);
+	record_put_number(w, "gone", session->gone || !session_consume(session));
 	record_put_number(w, "patience_over", session->patience_over);
 	if (session->in.len > 0)
 		record_put_bytes(w, "in", buffer_bytes(&session->in), session->in.len);

@@ -26,6 +26,8 @@ struct user;
 enum {
 	SESSION_LINES_PER_TURN = 256,
 	SESSION_STEPS_PER_TURN = 4, /* of its LISTs, and STATS */
+	/* What is read at once may stay in the socket up to here, see session_read(). */
+	SESSION_PEEKED_MAX = 256,
 	/* Unwritten output above which no further request is read, and LIST pauses. */
 	SESSION_OUTPUT_LOW = 65536,
 };
@@ -59,6 +61,7 @@ struct session {
 	unsigned n_open;     /* of these, not answered, QUIT not counted */
 	unsigned n_acquires; /* ACQUIREs under way */
 	unsigned n_waits;    /* of these, that may wait in a queue */
+	unsigned n_peeked;   /* bytes that were taken in and are still in the socket */
 	uint64_t save_id;    /* while the server is saved */
 	int fd;
 	enum session_state state : 8;
@@ -108,6 +111,9 @@ static inline struct span call_tag(const struct call *call)
  */
 int session_open(struct server *server, int fd, const struct peer *peer);
 
+/* Takes out of the socket what was read from it. Return: false when it has nothing, which can't be.
+ */
+bool session_consume(struct session *session);
 /* Goes on with what was read, and reads more. */
 void session_run(struct session *session);
 /* The end of the turn: one write, and the next step of its end. */
