@@ -329,6 +329,17 @@ void server_turn(struct server *server)
 	table_turn(server->table);
 }
 
+void server_heard(struct server *server)
+{
+	struct server_store *store;
+
+	if (++server->n_heard < SERVER_HEARD_AHEAD)
+		return;
+	server->n_heard = 0;
+	LIST_FOREACH (store, &server->stores, entry)
+		store_flush(store->store);
+}
+
 static void turn_cb(void *arg)
 {
 	server_turn(arg);
@@ -390,6 +401,7 @@ static bool end_turn(struct server *server)
 {
 	struct session *session;
 
+	server->n_heard = 0;
 	table_turn(server->table);
 	if (!TAILQ_EMPTY(&server->stalled))
 		hear_stalled(server);

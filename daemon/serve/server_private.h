@@ -27,6 +27,8 @@ struct session;
 enum {
 	SERVER_INPUT_SIZE = 65536,
 	SERVER_TAG_BUCKETS = 4096,
+	/* Sessions that have read in one turn when the stores begin to write. */
+	SERVER_HEARD_AHEAD = 32,
 	/* Calls that are kept for the next request rather than freed. */
 	SERVER_CALLS_KEPT = 4096,
 };
@@ -107,6 +109,7 @@ struct server {
 	int timer_fd;
 	int64_t timer_due_us;	/* what it is set to; CLOCK_NEVER: nothing */
 	uint64_t n_entries;	/* how often the loop has called us */
+	unsigned n_heard;	/* sessions in this turn, since their commands were written */
 	int64_t turn_from_us;	/* when it did so first in this turn; 0: it has not yet */
 	int64_t losses_from_us; /* since when losses of locks are counted, to log a few */
 	unsigned n_losses;
@@ -115,6 +118,12 @@ struct server {
 };
 
 int64_t server_now_us(struct server *server);
+/*
+ * A session has read, and its requests are carried out. When there are many in one turn, the stores
+ * write what they have so far: else a server would sleep while we read, and we while it works, and
+ * with as many clients as that there is no one left to do anything meanwhile.
+ */
+void server_heard(struct server *server);
 /* On which of the lists above a session is, is marked in it: these may be called twice. */
 void server_mark_ready(struct server *server, struct session *session);
 void server_mark_later(struct server *server, struct session *session);

@@ -801,6 +801,7 @@ static void session_read_cb(evutil_socket_t fd, short what, void *arg)
 		session_look_for_hang_up(session);
 		session_run(session);
 	}
+	server_heard(session->server);
 }
 
 void session_resume(struct session *session)
