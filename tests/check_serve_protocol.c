@@ -2,12 +2,13 @@
 /* The protocol as its clients meet it: each verb, order, hanging up, malformed lines. */
 #include "config.h"
 
+#include <linux/sockios.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -425,66 +426,59 @@ START_TEST(many_lines_at_once_are_answered_in_order)
 	}
 END_TEST
 
-/* Says a request, and sleeps in read(2) until it is answered. */
-static void block_for(int fd, const char *request, char *reply, size_t size)
+/* Has the daemon read what all of them say in one turn of its loop. */
+static void say_at_once(struct client *clients[], unsigned n, const char *request)
 {
-	size_t len = 0;
-
-	ck_assert_int_eq(write(fd, request, strlen(request)), (ssize_t)strlen(request));
-	while (len == 0 || reply[len - 1] != '\n') {
-		ssize_t n = read(fd, reply + len, size - 1 - len);
-
-		ck_assert_int_gt(n, 0);
-		len += (size_t)n;
-	}
-	reply[len] = '\0';
-	ck_assert_msg(strncmp(reply, "OK", 2) == 0, "%s", reply);
+	ck_assert_int_eq(kill(daemon_->pid, SIGSTOP), 0);
+	ck_assert_int_eq(waitpid(daemon_->pid, NULL, WUNTRACED), daemon_->pid);
+	for (unsigned i = 0; i < n; i++)
+		say(clients[i], "%s", request);
+	ck_assert_int_eq(kill(daemon_->pid, SIGCONT), 0);
 }
 
-/* Waits for a lock and gives it back, again and again. Return: how often it went to sleep. */
-static long block_often(int fd, int rounds)
+/* Are there bytes that the daemon has not taken out of the socket yet? */
+static bool has_unread(const struct client *client)
 {
-	struct rusage before, after;
-	char reply[256], release[128];
+	int unread;
 
-	getrusage(RUSAGE_SELF, &before);
-	for (int i = 0; i < rounds; i++) {
-		block_for(fd, "ACQUIRE a wait=forever\n", reply, sizeof(reply));
-		snprintf(release, sizeof(release), "RELEASE a %.44s\n", reply + 3);
-		block_for(fd, release, reply, sizeof(reply));
-	}
-	getrusage(RUSAGE_SELF, &after);
-	return after.ru_nvcsw - before.ru_nvcsw;
+	ck_assert_int_eq(ioctl(client->fd, SIOCOUTQ, &unread), 0);
+	return unread > 0;
 }
 
-START_TEST(a_client_that_blocks_sleeps_once_a_request)
+/* Since taking them out would wake them up. */
+START_TEST(requests_of_a_crowd_stay_in_their_sockets_until_they_are_answered)
 	{
-		enum { ROUNDS = 100 };
+		struct client *crowd[8];
 		char *lock = acquire(c, "a");
-		int said[2];
-		long sleeps;
-		pid_t pid;
+		const unsigned n = sizeof(crowd) / sizeof(*crowd);
 
-		ck_assert_int_eq(pipe(said), 0);
-		pid = fork();
-		if (pid == 0) {
-			sleeps = block_often(d->fd, ROUNDS);
-			_exit(write(said[1], &sleeps, sizeof(sleeps)) < 0);
+		for (unsigned i = 0; i < n; i++) {
+			crowd[i] = client_connect(daemon_);
+			say(crowd[i], "PING"); /* it is served from here on */
+			expect(crowd[i], "OK");
 		}
-		ck_assert_int_gt(pid, 0);
-		for (int i = 0; i < ROUNDS; i++) {
-			do
-				say(c, "INFO a");
-			while (!strstr(expect(c, "OK *"), "waiters=1"));
-			say(c, "RELEASE a %s\nACQUIRE a wait=forever", lock);
-			expect(c, "OK");
-			memcpy(lock, expect(c, "OK *") + 3, 44);
+		say_at_once(crowd, n, "PING");
+		for (unsigned i = 0; i < n; i++)
+			expect(crowd[i], "OK");
+		say_at_once(crowd, n, "@w ACQUIRE a wait=forever");
+		do
+			say(c, "INFO a");
+		while (!strstr(expect(c, "OK *"), "waiters=8"));
+		for (unsigned i = 0; i < n; i++)
+			ck_assert(has_unread(crowd[i]));
+		say(crowd[1], "@p PING"); /* what was read is read once only */
+		expect(crowd[1], "@p OK");
+		say(c, "RELEASE a %s", lock);
+		expect(c, "OK");
+		for (unsigned i = 0; i < n; i++) {
+			free(lock);
+			lock = strndup(expect(crowd[i], "@w OK *") + 6, 44);
+			say(crowd[i], "RELEASE a %s", lock);
+			expect(crowd[i], "OK");
+			while (has_unread(crowd[i]))
+				poll(NULL, 0, 1);
+			client_close(crowd[i]);
 		}
-		ck_assert_int_eq(read(said[0], &sleeps, sizeof(sleeps)), sizeof(sleeps));
-		ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
-		ck_assert_int_le(sleeps, 2 * ROUNDS + ROUNDS / 5);
-		close(said[0]);
-		close(said[1]);
 		free(lock);
 	}
 END_TEST
@@ -752,7 +746,7 @@ static Suite *protocol_suite(void)
 	tcase_add_test(order, what_follows_quit_is_not_read);
 	tcase_add_test(order, many_lines_at_once_are_answered_in_order);
 	tcase_add_test(order, one_that_sends_without_end_starves_nobody);
-	tcase_add_test(order, a_client_that_blocks_sleeps_once_a_request);
+	tcase_add_test(order, requests_of_a_crowd_stay_in_their_sockets_until_they_are_answered);
 	suite_add_tcase(suite, order);
 
 	tcase_add_checked_fixture(lines, setup, teardown);

@@ -333,9 +333,8 @@ void server_heard(struct server *server)
 {
 	struct server_store *store;
 
-	if (++server->n_heard < SERVER_HEARD_AHEAD)
+	if (++server->n_heard % SERVER_HEARD_AHEAD != 0)
 		return;
-	server->n_heard = 0;
 	LIST_FOREACH (store, &server->stores, entry)
 		store_flush(store->store);
 }
@@ -401,6 +400,8 @@ static bool end_turn(struct server *server)
 {
 	struct session *session;
 
+	if (server->n_heard > 0)
+		server->crowded = server->n_heard >= SERVER_CROWD;
 	server->n_heard = 0;
 	table_turn(server->table);
 	if (!TAILQ_EMPTY(&server->stalled))

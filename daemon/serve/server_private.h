@@ -27,7 +27,9 @@ struct session;
 enum {
 	SERVER_INPUT_SIZE = 65536,
 	SERVER_TAG_BUCKETS = 4096,
-	/* Sessions that have read in one turn when the stores begin to write. */
+	/* So many sessions that have read in one turn are a crowd. */
+	SERVER_CROWD = 3,
+	/* After so many the stores begin to write. */
 	SERVER_HEARD_AHEAD = 32,
 	/* Calls that are kept for the next request rather than freed. */
 	SERVER_CALLS_KEPT = 4096,
@@ -109,7 +111,8 @@ struct server {
 	int timer_fd;
 	int64_t timer_due_us;	/* what it is set to; CLOCK_NEVER: nothing */
 	uint64_t n_entries;	/* how often the loop has called us */
-	unsigned n_heard;	/* sessions in this turn, since their commands were written */
+	unsigned n_heard;	/* sessions that have read in this turn */
+	bool crowded;		/* many have, in the last turn in which any have */
 	int64_t turn_from_us;	/* when it did so first in this turn; 0: it has not yet */
 	int64_t losses_from_us; /* since when losses of locks are counted, to log a few */
 	unsigned n_losses;

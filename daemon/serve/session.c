@@ -628,23 +628,26 @@ static bool session_buffered_lines(struct session *session)
 /*
  * Leaves what has come in server->input. Taking bytes out of a Unix socket wakes up whoever sleeps
  * at its other end, who might want to write: a client that blocks in read(2) is woken up by that
- * and goes to sleep again, for its reply is still to come. Half of all context switches were for
- * nothing but that. So short requests are only looked at here, and taken out when the client was
- * woken up by its reply anyhow, or when there is more to read.
+ * and goes to sleep again, for its reply is still to come. With many clients half of all context
+ * switches are for nothing but that. So then short requests are only looked at here, and taken out
+ * when the client was woken up by its reply anyhow, or when there is more to read. With few it does
+ * no harm: a core that was idle is awake when the reply comes.
  * Return: as recv(2).
  */
 static ssize_t session_peek(struct session *session)
 {
+	const int how = session->server->crowded ? MSG_PEEK : 0;
 	char *input = session->server->input;
 	ssize_t n;
 
 	do
-		n = recv(session->fd, input, SERVER_INPUT_SIZE, MSG_PEEK);
+		n = recv(session->fd, input, SERVER_INPUT_SIZE, how);
 	while (n < 0 && errno == EINTR);
+	if (how != MSG_PEEK || n <= 0)
+		return n;
 	if (n > SESSION_PEEKED_MAX)
-		n = recv(session->fd, input, (size_t)n, 0);
-	else if (n > 0)
-		session->n_peeked = (unsigned)n;
+		return recv(session->fd, input, (size_t)n, 0);
+	session->n_peeked = (unsigned)n;
 	return n;
 }
 
