@@ -458,6 +458,78 @@ START_TEST(what_a_member_saw_of_fences_outlives_it_and_a_reload)
 	}
 END_TEST
 
+/* ------------------------------------------------------------------ strings that come back */
+
+/*
+ * `old` is held, and an ACQUIRE of it may run yet; as may a REPLACE by `next`, which was lost on
+ * the way to rb and has just been sent again.
+ */
+static void lose_acquire_and_replace(char *old, char *next)
+{
+	world_acquire(&ra, &a, CLOCK_NEVER);
+	world_reply(STORE_ACQUIRE, STORE_UNKNOWN);
+	world_pass_ms(20);
+	strcpy(old, world_expect(STORE_ACQUIRE)->value);
+	world_first()->settled = false;
+	world_answer_ok(STORE_ACQUIRE, 7);
+	OUTCOME(ra, OUTCOME_OK);
+	world_acquire(&rb, &b, CLOCK_NEVER);
+	world_release(&rd, ra.string);
+	strcpy(next, world_expect(STORE_REPLACE)->next);
+	world_first()->settled = false;
+	world_reply(STORE_REPLACE, STORE_UNKNOWN);
+	world_pass_ms(20);
+	world_expect(STORE_REPLACE)->settled = false;
+}
+
+/* Within the next two seconds both strings are removed, for the last time. */
+static void expect_removals(const char *old, const char *next)
+{
+	unsigned n_old = 0, n_next = 0;
+
+	for (int i = 0; i < 200; i++) {
+		world_pass_ms(10);
+		while (world_first()) {
+			n_old += !strcmp(world_expect(STORE_RELEASE)->value, old);
+			n_next += !strcmp(world_first()->value, next);
+			world_reply(STORE_RELEASE, STORE_GONE);
+		}
+	}
+	ck_assert_uint_eq(n_old, 1);
+	ck_assert_uint_eq(n_next, 1);
+}
+
+START_TEST(a_lost_replace_may_follow_the_string_that_comes_back)
+	{
+		char old[LOCK_STRING_SIZE], next[LOCK_STRING_SIZE];
+
+		world_begin();
+		lose_acquire_and_replace(old, next);
+		world_answer_ok(STORE_REPLACE, 8);
+		OUTCOME(rb, OUTCOME_OK);
+		world_release(&rd, rb.string);
+		world_expect(STORE_RELEASE)->settled = false;
+		world_reply(STORE_RELEASE, STORE_OK);
+		OUTCOME(rd, OUTCOME_OK);
+		expect_removals(old, next);
+		world_end();
+	}
+END_TEST
+
+START_TEST(a_replace_that_found_nothing_may_follow_the_string_that_comes_back)
+	{
+		char old[LOCK_STRING_SIZE], next[LOCK_STRING_SIZE];
+
+		world_begin();
+		lose_acquire_and_replace(old, next);
+		table_drop_holder(table, &b.holder);
+		world_reply(STORE_REPLACE, STORE_GONE);
+		OUTCOME(rb, OUTCOME_CANCELLED);
+		expect_removals(old, next);
+		world_end();
+	}
+END_TEST
+
 static Suite *found_suite(void)
 {
 	Suite *suite = suite_create("core/found");
@@ -490,6 +562,12 @@ static Suite *found_suite(void)
 	tcase_add_checked_fixture(tc, setup, NULL);
 	suite_add_tcase(suite, tc);
 	tcase_add_test(tc, what_a_member_saw_of_fences_outlives_it_and_a_reload);
+
+	tc = tcase_create("strings that come back");
+	tcase_add_checked_fixture(tc, setup, NULL);
+	suite_add_tcase(suite, tc);
+	tcase_add_test(tc, a_lost_replace_may_follow_the_string_that_comes_back);
+	tcase_add_test(tc, a_replace_that_found_nothing_may_follow_the_string_that_comes_back);
 	return suite;
 }
 

@@ -814,7 +814,7 @@ static void acquire_done(struct mutex *mutex)
 /* The string that was to follow became the one that stands. */
 static void take_next_value(struct mutex *mutex)
 {
-	mutex->doubtful = mutex->prolonged = false;
+	mutex->prolonged = false;
 	journal_drop(mutex, &mutex->value_slot);
 	strcpy(mutex->value, mutex->next);
 	mutex->value_slot = mutex->next_slot;
@@ -822,9 +822,14 @@ static void take_next_value(struct mutex *mutex)
 	mutex->next[0] = '\0';
 }
 
-static void drop_next_value(struct mutex *mutex)
+static void drop_next_value(struct mutex *mutex, bool may_follow)
 {
-	journal_drop(mutex, &mutex->next_slot);
+	if (may_follow)
+		errand_remove(mutex, mutex->next, mutex_now_us(mutex) + SECOND_US, CLOCK_NEVER,
+			      true, mutex->next_slot);
+	else
+		journal_drop(mutex, &mutex->next_slot);
+	mutex->next_slot = 0;
 	mutex->next[0] = '\0';
 }
 
@@ -848,6 +853,8 @@ static void keep_or_release(struct mutex *mutex)
 static void replace_done(struct mutex *mutex)
 {
 	struct store_op *op = &mutex->op;
+	/* Where the old string comes back, an earlier send of this puts the new one there. */
+	const bool may_follow = mutex->doubtful && mutex->settling;
 
 	if (CORE_FAULT(replace_unchecked) && op->status == STORE_HELD)
 		op->status = STORE_OK;
@@ -866,6 +873,7 @@ static void replace_done(struct mutex *mutex)
 			journal_drop(mutex, &mutex->value_slot);
 		mutex->value_slot = 0;
 		take_next_value(mutex);
+		mutex->doubtful = may_follow;
 		mutex->lease =
 			lease_answered(mutex->sent_us, mutex_now_us(mutex), op->ttl_ms * MS_US);
 		mutex->confirmed_us = mutex->sent_us;
@@ -886,7 +894,7 @@ static void replace_done(struct mutex *mutex)
 		/* It was lost before it could be passed on. */
 		note_answer(mutex);
 		answer_release(mutex, OUTCOME_UNLOCK_FAIL);
-		drop_next_value(mutex);
+		drop_next_value(mutex, may_follow);
 		mutex_drop_value(mutex, true);
 		mutex_next(mutex);
 		return;
@@ -901,7 +909,7 @@ static void replace_done(struct mutex *mutex)
 		}
 		if (!mutex->settling) {
 			/* The old string still stands: give it back, whoever waits. */
-			drop_next_value(mutex);
+			drop_next_value(mutex, false);
 			mutex_start_release(mutex, NULL);
 			return;
 		}

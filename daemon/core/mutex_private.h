@@ -72,7 +72,7 @@ struct mutex {
 	int64_t fence;			/* from the store, for value */
 	unsigned passes_in_lease;	/* n of promise 9 */
 	int64_t fence_seen;		/* the highest from the store */
-	bool doubtful;	     /* an ACQUIRE of value may still be executed, later than its removal */
+	bool doubtful;	     /* a lost command may yet put value there, later than its removal */
 	int64_t doubtful_us; /* since then: only a later command's answer can settle it */
 	bool prolonged;	     /* the key may outlive its lease: an extension is unanswered or was cut
 				short */
