@@ -181,7 +181,7 @@ START_TEST(a_released_string_that_a_lost_command_may_bring_back_stays_noted)
 		op->left = true;
 		op->settled = false;
 		world_answer(op, STORE_OK);
-		ck_assert_int_eq(rb.ask.outcome, OUTCOME_OK);
+		OUTCOME(rb, OUTCOME_OK);
 		NOTED("");
 		world_pass_ms(1000);
 		world_reply(STORE_RELEASE, STORE_GONE);
@@ -196,7 +196,7 @@ START_TEST(a_release_of_another_daemons_lock_is_noted_until_it_has_happened)
 		world_release(&ra, left);
 		NOTED("claim1 ");
 		world_reply(STORE_RELEASE, STORE_UNKNOWN);
-		ck_assert_int_eq(ra.ask.outcome, OUTCOME_UNAVAILABLE);
+		OUTCOME(ra, OUTCOME_UNAVAILABLE);
 		world_pass_ms(20);
 		NOTED("");
 		world_reply(STORE_RELEASE, STORE_OK);
@@ -286,7 +286,7 @@ START_TEST(an_adopted_lock_is_compared_at_once_and_released_by_its_string)
 		world_release(&ra, left);
 		ck_assert_str_eq(world_expect(STORE_RELEASE)->value, left);
 		world_reply(STORE_RELEASE, STORE_OK);
-		ck_assert_int_eq(ra.ask.outcome, OUTCOME_OK);
+		OUTCOME(ra, OUTCOME_OK);
 		NOTED("grant9 revoke9 drop9 ");
 		world_end();
 	}
@@ -339,7 +339,7 @@ START_TEST(what_was_left_is_removed_after_its_grace_and_whoever_waits_gets_it)
 		world_reply(STORE_RELEASE, STORE_OK);
 		NOTED("claim3 drop9 ");
 		world_answer_ok(STORE_ACQUIRE, 7);
-		ck_assert(ra.done && ra.ask.outcome == OUTCOME_OK);
+		OUTCOME(ra, OUTCOME_OK);
 		table_drop_holder(table, &a.holder);
 		world_reply(STORE_RELEASE, STORE_OK);
 		world_pass_ms(2000);

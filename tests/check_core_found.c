@@ -24,26 +24,6 @@ static void setup(void)
 	client_init(&c);
 }
 
-#define OUTCOME(request, expected)                                                                 \
-	do {                                                                                       \
-		ck_assert((request).done);                                                         \
-		ck_assert_int_eq((request).ask.outcome, expected);                                 \
-	} while (0)
-
-static void hold(struct request *request, struct client *client, int64_t ttl_ms, bool renew)
-{
-	world_acquire_ttl(request, client, 0, ttl_ms, renew);
-	world_answer_ok(STORE_ACQUIRE, 7);
-	OUTCOME(*request, OUTCOME_OK);
-}
-
-static void let_go(const char *string)
-{
-	world_release(&rd, string);
-	world_reply(STORE_RELEASE, STORE_OK);
-	OUTCOME(rd, OUTCOME_OK);
-}
-
 static void extend(struct request *request, const char *string, int64_t ttl_ms)
 {
 	*request = (struct request){.ask = {.ttl_ms = ttl_ms}};
@@ -67,7 +47,7 @@ START_TEST(a_claim_is_not_cut_down_to_the_time_of_one_of_its_holders)
 	{
 		world_settings.handoff = HANDOFF_LOCAL;
 		world_begin();
-		hold(&ra, &a, 10000, true);
+		world_hold_ttl(&ra, &a, 10000, true);
 		world_acquire_ttl(&rb, &b, CLOCK_NEVER, 100, true);
 		world_release(&rd, ra.string);
 		OUTCOME(rb, OUTCOME_OK);
@@ -83,7 +63,7 @@ START_TEST(a_claim_is_not_cut_down_to_the_time_of_one_of_its_holders)
 		}
 		ck_assert_int_eq(world_expect(STORE_EXTEND)->ttl_ms, 10000);
 		world_reply(STORE_EXTEND, STORE_OK);
-		let_go(rb.string);
+		world_let_go(rb.string);
 		world_end();
 	}
 END_TEST
@@ -92,7 +72,7 @@ START_TEST(a_short_lock_inside_a_long_claim_is_renewed_without_a_command)
 	{
 		world_settings.handoff = HANDOFF_LOCAL;
 		world_begin();
-		hold(&ra, &a, 10000, false);
+		world_hold_ttl(&ra, &a, 10000, false);
 		world_acquire_ttl(&rb, &b, CLOCK_NEVER, 300, true);
 		world_release(&rd, ra.string);
 		OUTCOME(rb, OUTCOME_OK);
@@ -103,7 +83,7 @@ START_TEST(a_short_lock_inside_a_long_claim_is_renewed_without_a_command)
 			ck_assert_int_gt(mutex_lock_left_us(world_mutex()), 100 * MS_US);
 		}
 		ck_assert_uint_eq(b.n_lost + b.n_expiring, 0);
-		let_go(rb.string);
+		world_let_go(rb.string);
 		world_end();
 	}
 END_TEST
@@ -111,7 +91,7 @@ END_TEST
 START_TEST(of_two_open_extensions_the_later_one_counts_when_it_is_shorter)
 	{
 		world_begin();
-		hold(&ra, &a, 10000, false);
+		world_hold_ttl(&ra, &a, 10000, false);
 		extend(&rb, ra.string, 60000);
 		extend(&rc, ra.string, 500);
 		world_reply(STORE_EXTEND, STORE_OK);
@@ -121,7 +101,7 @@ START_TEST(of_two_open_extensions_the_later_one_counts_when_it_is_shorter)
 		world_reply(STORE_EXTEND, STORE_OK);
 		OUTCOME(rc, OUTCOME_OK);
 		ck_assert_int_le(mutex_lock_left_us(world_mutex()), 500 * MS_US);
-		let_go(ra.string);
+		world_let_go(ra.string);
 		world_end();
 	}
 END_TEST
@@ -130,13 +110,13 @@ START_TEST(a_lock_that_was_shortened_is_compared_in_a_third_of_that)
 	{
 		world_settings.ttl_ms = 3600000;
 		world_begin();
-		hold(&ra, &a, 0, false);
+		world_hold(&ra, &a);
 		extend(&rb, ra.string, 3000);
 		world_reply(STORE_EXTEND, STORE_OK);
 		OUTCOME(rb, OUTCOME_OK);
 		world_pass_ms(1000);
 		world_reply(STORE_CHECK, STORE_OK);
-		let_go(ra.string);
+		world_let_go(ra.string);
 		world_end();
 	}
 END_TEST
@@ -145,7 +125,7 @@ START_TEST(what_was_saved_at_the_last_moment_is_announced_again)
 	{
 		world_settings.renew = true;
 		world_begin();
-		hold(&ra, &a, 10000, true);
+		world_hold_ttl(&ra, &a, 10000, true);
 		for (unsigned i = 1; i <= 2; i++) {
 			while (a.n_expiring < i) {
 				world_pass_ms(10);
@@ -159,7 +139,7 @@ START_TEST(what_was_saved_at_the_last_moment_is_announced_again)
 			world_pass_ms(3000);
 			ck_assert_uint_eq(a.n_expiring, i);
 		}
-		let_go(ra.string);
+		world_let_go(ra.string);
 		world_end();
 	}
 END_TEST
@@ -167,7 +147,7 @@ END_TEST
 START_TEST(a_late_extension_is_removed_however_long_that_takes)
 	{
 		world_begin();
-		hold(&ra, &a, 1000, false);
+		world_hold_ttl(&ra, &a, 1000, false);
 		while (mutex_lock_left_us(world_mutex()) > 5 * MS_US) {
 			world_pass_ms(1);
 			if (world_first())
@@ -194,9 +174,9 @@ START_TEST(a_release_of_another_daemons_lock_is_tried_until_it_is_answered)
 
 		world_settings.ttl_ms = 100;
 		world_begin();
-		hold(&ra, &a, 0, false);
+		world_hold(&ra, &a);
 		strcpy(string, ra.string);
-		let_go(ra.string);
+		world_let_go(ra.string);
 		/* Whoever holds it may have extended it to any time. */
 		string[0] = string[0] == 'x' ? 'y' : 'x';
 		world_release(&rb, string);
@@ -213,7 +193,7 @@ END_TEST
 /* The key stands for 100 s then, by a renewal, and its holder was given the 2 s he asked for. */
 static void cross_extensions(void)
 {
-	hold(&ra, &a, 1000, true);
+	world_hold_ttl(&ra, &a, 1000, true);
 	world_pass_ms(340);
 	world_reply(STORE_EXTEND, STORE_OK);
 	world_pass_ms(260);
@@ -242,7 +222,7 @@ START_TEST(a_holder_of_less_time_than_its_key_is_renewed_in_his)
 		world_pass_ms(700);
 		world_reply(STORE_EXTEND, STORE_OK);
 		ck_assert_int_gt(mutex_lock_left_us(world_mutex()), 1500 * MS_US);
-		let_go(ra.string);
+		world_let_go(ra.string);
 		world_end();
 	}
 END_TEST
@@ -266,7 +246,7 @@ START_TEST(an_extension_does_not_wait_for_a_comparison)
 	{
 		world_settings.handoff = HANDOFF_LOCAL;
 		world_begin();
-		hold(&ra, &a, 1000, false);
+		world_hold_ttl(&ra, &a, 1000, false);
 		world_pass_ms(340);
 		world_expect(STORE_CHECK);
 		/* Whoever comes next counts on the claim. */
@@ -277,7 +257,7 @@ START_TEST(an_extension_does_not_wait_for_a_comparison)
 		world_reply(STORE_CHECK, STORE_OK);
 		world_reply(STORE_EXTEND, STORE_OK);
 		ask_cancel(&rb.ask);
-		let_go(ra.string);
+		world_let_go(ra.string);
 		world_end();
 	}
 END_TEST
@@ -299,7 +279,7 @@ START_TEST(a_lock_is_not_granted_on_the_terms_of_an_ask_that_had_the_same_addres
 		world_answer_ok(STORE_REPLACE, 2);
 		OUTCOME(ra, OUTCOME_OK);
 		ck_assert_int_gt(mutex_lock_left_us(world_mutex()), 50 * SECOND_US);
-		let_go(ra.string);
+		world_let_go(ra.string);
 		world_end();
 	}
 END_TEST
@@ -323,7 +303,7 @@ START_TEST(a_try_that_comes_in_the_turn_of_others_is_refused_as_locked)
 		world_settings.handoff_limit = 1;
 		world_settings.command_timeout_ms = 50;
 		world_begin();
-		hold(&ra, &a, 0, false);
+		world_hold(&ra, &a);
 		for (unsigned i = 0;; i++) {
 			ck_assert_uint_lt(i, 5);
 			world_acquire(&rb, &b, CLOCK_NEVER);
@@ -408,7 +388,7 @@ START_TEST(who_breaks_a_lock_need_not_wait_for_a_message_about_it)
 		OUTCOME(rb, OUTCOME_OK);
 		world_answer_ok(STORE_ACQUIRE, 1);
 		OUTCOME(ra, OUTCOME_OK);
-		let_go(ra.string);
+		world_let_go(ra.string);
 		world_end();
 	}
 END_TEST

@@ -21,39 +21,17 @@ static void setup(void)
 	client_init(&c);
 }
 
-#define OUTCOME(request, expected)                                                                 \
-	do {                                                                                       \
-		ck_assert((request).done);                                                         \
-		ck_assert_int_eq((request).ask.outcome, expected);                                 \
-	} while (0)
-
-static void hold(struct request *request, struct client *client)
-{
-	world_acquire(request, client, 0);
-	world_answer_ok(STORE_ACQUIRE, 7);
-	OUTCOME(*request, OUTCOME_OK);
-}
-
-static void let_go(const char *string)
-{
-	struct request request;
-
-	world_release(&request, string);
-	world_reply(STORE_RELEASE, STORE_OK);
-	OUTCOME(request, OUTCOME_OK);
-}
-
 /* ------------------------------------------------------------------ acquire and release */
 
 START_TEST(a_free_mutex_is_granted_with_a_string_a_lease_and_a_fence)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		ck_assert_uint_eq(strlen(ra.string), LOCK_STRING_LEN);
 		ck_assert_int_eq(ra.fence, 7 * 1024);
 		/* 10 s less 2 ms and 1 %. */
 		ck_assert_int_eq(mutex_lock_left_us(world_mutex()), 9898000);
-		let_go(ra.string);
+		world_let_go(ra.string);
 		ck_assert_int_eq(mutex_state(world_mutex()), MUTEX_FREE);
 		world_end();
 	}
@@ -62,7 +40,7 @@ END_TEST
 START_TEST(a_try_on_a_lock_held_here_is_refused_without_a_command)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		world_acquire(&rb, &b, 0);
 		OUTCOME(rb, OUTCOME_ALREADY_LOCKED);
 		ck_assert_uint_eq(world_n_commands, 1);
@@ -123,7 +101,7 @@ END_TEST
 START_TEST(release_is_answered_only_when_the_store_has_said_so)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		world_release(&rb, ra.string);
 		ck_assert(!rb.done);
 		world_reply(STORE_RELEASE, STORE_OK);
@@ -140,7 +118,7 @@ END_TEST
 START_TEST(release_of_a_lock_that_the_store_lost_is_unlock_fail)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		world_release(&rb, ra.string);
 		world_reply(STORE_RELEASE, STORE_GONE);
 		OUTCOME(rb, OUTCOME_UNLOCK_FAIL);
@@ -151,7 +129,7 @@ END_TEST
 START_TEST(release_that_gets_no_answer_is_unavailable_and_goes_on)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		world_release(&rb, ra.string);
 		world_reply(STORE_RELEASE, STORE_UNKNOWN);
 		OUTCOME(rb, OUTCOME_UNAVAILABLE);
@@ -169,7 +147,7 @@ END_TEST
 START_TEST(release_is_given_up_when_the_lease_has_surely_passed)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		world_release(&rb, ra.string);
 		world_reply(STORE_RELEASE, STORE_REFUSED);
 		OUTCOME(rb, OUTCOME_UNAVAILABLE);
@@ -189,7 +167,7 @@ START_TEST(a_lock_of_another_daemon_is_released_by_its_string)
 		char foreign[] = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		world_release(&rb, foreign);
 		ck_assert_str_eq(world_expect(STORE_RELEASE)->value, foreign);
 		world_reply(STORE_RELEASE, STORE_OK);
@@ -231,7 +209,7 @@ END_TEST
 START_TEST(waiters_are_served_in_order_by_one_command_each)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		world_acquire(&rb, &b, CLOCK_NEVER);
 		world_acquire(&rc, &c, CLOCK_NEVER);
 		world_release(&rd, ra.string);
@@ -245,7 +223,7 @@ START_TEST(waiters_are_served_in_order_by_one_command_each)
 		world_answer_ok(STORE_REPLACE, 9);
 		OUTCOME(rc, OUTCOME_OK);
 		ck_assert_uint_eq(world_n_commands, 3);
-		let_go(rc.string);
+		world_let_go(rc.string);
 		world_end();
 	}
 END_TEST
@@ -253,7 +231,7 @@ END_TEST
 START_TEST(a_waiter_that_leaves_during_the_hand_over_costs_the_next_nothing)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		world_acquire(&rb, &b, CLOCK_NEVER);
 		world_acquire(&rc, &c, CLOCK_NEVER);
 		world_release(&rd, ra.string);
@@ -300,7 +278,7 @@ END_TEST
 START_TEST(a_holder_that_goes_frees_its_locks_at_once)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		world_acquire(&rb, &b, CLOCK_NEVER);
 		table_drop_holder(table, &a.holder);
 		world_answer_ok(STORE_REPLACE, 8);
@@ -315,7 +293,7 @@ END_TEST
 START_TEST(the_wait_of_a_waiter_ends_in_time)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		world_acquire(&rb, &b, 500);
 		world_pass_ms(499);
 		ck_assert(!rb.done);
@@ -329,7 +307,7 @@ START_TEST(waiters_beyond_the_limit_are_refused)
 	{
 		world_settings.max_waiters = 1;
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		world_acquire(&rb, &b, CLOCK_NEVER);
 		world_acquire(&rc, &c, CLOCK_NEVER);
 		OUTCOME(rc, OUTCOME_LIMIT);
@@ -352,7 +330,7 @@ START_TEST(who_asks_again_behind_its_release_has_it_passed_on)
 		unsigned n;
 
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		n = world_n_commands;
 		release_and_ask_again();
 		world_acquire(&rb, &b, 0);
@@ -372,7 +350,7 @@ START_TEST(who_asks_again_when_its_release_is_answered_finds_it_there)
 		unsigned n;
 
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		n = world_n_commands;
 		release_and_ask_again();
 		world_answer_ok(STORE_REPLACE, 7);
@@ -391,7 +369,7 @@ END_TEST
 START_TEST(the_lease_that_is_asked_for_again_is_that_of_the_pass)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		rd = (struct request){.ask = {.again = true, .ttl_ms = 777}};
 		strcpy(rd.ask.string, ra.string);
 		world_ask(&rd, mutex_release);
@@ -406,7 +384,7 @@ END_TEST
 START_TEST(a_pass_to_who_does_not_come_is_a_release)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		release_and_ask_again();
 		world_answer_ok(STORE_REPLACE, 7);
 		OUTCOME(rd, OUTCOME_OK);
@@ -420,7 +398,7 @@ END_TEST
 START_TEST(a_pass_to_who_asks_again_that_fails_is_answered_as_a_release)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		release_and_ask_again();
 		world_acquire(&rb, &b, 0);
 		world_reply(STORE_REPLACE, STORE_GONE);
@@ -437,7 +415,7 @@ START_TEST(who_asks_again_at_once_leaves_others_their_turn)
 
 		world_settings.handoff_limit = 3;
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		for (;;) {
 			release_and_ask_again();
 			world_acquire(&rb, &b, CLOCK_NEVER);
@@ -462,7 +440,7 @@ START_TEST(who_asks_again_and_again_all_alone_is_released_now_and_then)
 
 		world_settings.handoff_limit = 3;
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		for (;;) {
 			release_and_ask_again();
 			if (world_first()->verb == STORE_RELEASE)
@@ -489,7 +467,7 @@ START_TEST(a_local_pass_to_who_asks_again_costs_no_command)
 
 		world_settings.handoff = HANDOFF_LOCAL;
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		n = world_n_commands;
 		release_and_ask_again();
 		OUTCOME(rd, OUTCOME_OK);
@@ -571,7 +549,7 @@ START_TEST(others_get_their_turn_after_the_limit)
 
 		world_settings.handoff_limit = 3;
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		world_acquire(&rb, &b, CLOCK_NEVER);
 		for (;;) {
 			world_release(&rd, ra.string);
@@ -628,7 +606,7 @@ END_TEST
 START_TEST(an_unrenewed_lock_is_announced_and_lost)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		for (int i = 0; i < 4; i++) {
 			if (world_first())
 				world_reply(STORE_CHECK, STORE_OK);
@@ -677,7 +655,7 @@ START_TEST(a_lost_lock_is_dead_while_its_key_stands_for_a_little_longer)
 		char lost[LOCK_STRING_SIZE];
 
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		while (!a.n_lost) {
 			if (world_first())
 				world_reply(STORE_CHECK, STORE_OK);
@@ -698,7 +676,7 @@ START_TEST(a_lost_lock_is_dead_while_its_key_stands_for_a_little_longer)
 		world_release(&rb, lost);
 		world_reply(STORE_RELEASE, STORE_GONE);
 		OUTCOME(rb, OUTCOME_UNLOCK_FAIL);
-		let_go(ra.string);
+		world_let_go(ra.string);
 		world_end();
 	}
 END_TEST
@@ -707,7 +685,7 @@ START_TEST(a_renewed_lock_lives_as_long_as_the_store_says_so)
 	{
 		world_settings.renew = true;
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		for (int i = 0; i < 100; i++) {
 			world_pass_ms(500);
 			if (world_first())
@@ -716,7 +694,7 @@ START_TEST(a_renewed_lock_lives_as_long_as_the_store_says_so)
 		ck_assert_uint_eq(a.n_lost + a.n_expiring, 0);
 		ck_assert_uint_ge(table_stats(table)->renewals, 14);
 		ck_assert_uint_le(table_stats(table)->renewals, 16);
-		let_go(ra.string);
+		world_let_go(ra.string);
 		world_end();
 	}
 END_TEST
@@ -725,7 +703,7 @@ START_TEST(a_renewal_that_gets_no_answer_ends_in_expiring_then_lost_unavailable)
 	{
 		world_settings.renew = true;
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		while (!a.n_lost) {
 			world_pass_ms(10);
 			if (world_first())
@@ -747,7 +725,7 @@ END_TEST
 START_TEST(a_lock_that_the_store_has_lost_is_lost_at_the_next_check)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		table_store_event(table, &world_store, STORE_EVENT_CHANGED);
 		world_pass_ms(0);
 		world_reply(STORE_CHECK, STORE_GONE);
@@ -764,7 +742,7 @@ START_TEST(a_long_lease_is_compared_every_ten_seconds)
 	{
 		world_settings.ttl_ms = 3600000;
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		for (int i = 0; i < 600; i++) {
 			world_pass_ms(100);
 			if (world_first())
@@ -779,7 +757,7 @@ END_TEST
 START_TEST(after_a_stop_leases_are_looked_at_first)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		world_jump_ms(20000);
 		ck_assert_uint_eq(a.n_lost, 1);
 		world_release(&rb, ra.string);
@@ -792,7 +770,7 @@ END_TEST
 START_TEST(extend_gives_a_fresh_lease)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		world_pass_ms(1000);
 		rb = (struct request){.ask = {.ttl_ms = 30000}};
 		strcpy(rb.ask.string, ra.string);
@@ -801,7 +779,7 @@ START_TEST(extend_gives_a_fresh_lease)
 		world_reply(STORE_EXTEND, STORE_OK);
 		OUTCOME(rb, OUTCOME_OK);
 		ck_assert_int_eq(rb.ask.ttl_left_ms, 30000 - 302 - 100);
-		let_go(ra.string);
+		world_let_go(ra.string);
 		world_end();
 	}
 END_TEST
@@ -809,14 +787,14 @@ END_TEST
 START_TEST(a_shorter_lease_counts_from_when_it_was_asked_for)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		rb = (struct request){.ask = {.ttl_ms = 1000}};
 		strcpy(rb.ask.string, ra.string);
 		world_ask(&rb, mutex_extend);
 		ck_assert_int_eq(mutex_lock_left_us(world_mutex()), 988000);
 		world_reply(STORE_EXTEND, STORE_OK);
 		OUTCOME(rb, OUTCOME_OK);
-		let_go(ra.string);
+		world_let_go(ra.string);
 		world_end();
 	}
 END_TEST
@@ -824,7 +802,7 @@ END_TEST
 START_TEST(an_extension_that_comes_after_the_end_of_its_lock_is_removed)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		for (int i = 0; i < 2; i++) {
 			world_pass_ms(3350);
 			world_reply(STORE_CHECK, STORE_OK);
@@ -857,7 +835,7 @@ START_TEST(a_new_lock_is_renewed_while_the_comparison_of_the_last_one_hangs)
 
 		world_settings.renew = true;
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		table_store_event(table, &world_store, STORE_EVENT_CHANGED);
 		world_pass_ms(0);
 		old = world_expect(STORE_CHECK);
@@ -875,7 +853,7 @@ START_TEST(a_new_lock_is_renewed_while_the_comparison_of_the_last_one_hangs)
 		world_answer(old, STORE_GONE);
 		world_reply(STORE_EXTEND, STORE_OK);
 		ck_assert_uint_eq(b.n_lost, 0);
-		let_go(rb.string);
+		world_let_go(rb.string);
 		world_end();
 	}
 END_TEST
@@ -901,7 +879,7 @@ START_TEST(a_lost_extension_of_the_last_lock_does_not_cut_the_next_one_short)
 		world_first()->settled = false;
 		world_reply(STORE_EXTEND, STORE_OK);
 		ck_assert_int_gt(rc.ask.ttl_left_ms, 19000);
-		let_go(rb.string);
+		world_let_go(rb.string);
 		world_end();
 	}
 END_TEST
@@ -911,7 +889,7 @@ START_TEST(a_look_for_what_has_changed_does_not_wait_for_one_that_was_sent_befor
 		struct store_op *old;
 
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		table_store_event(table, &world_store, STORE_EVENT_CHANGED);
 		world_pass_ms(0);
 		old = world_expect(STORE_CHECK);
@@ -989,7 +967,7 @@ END_TEST
 START_TEST(a_hand_over_without_an_answer_is_asked_again)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		world_acquire(&rb, &b, CLOCK_NEVER);
 		world_release(&rd, ra.string);
 		world_reply(STORE_REPLACE, STORE_UNKNOWN);
@@ -1064,7 +1042,7 @@ START_TEST(local_passes_need_no_command_and_fences_grow)
 
 		world_settings.handoff = HANDOFF_LOCAL;
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		ck_assert_str_ne(ra.string, world_mutex()->value);
 		for (int i = 0; i < 50; i++) {
 			fence = ra.fence;
@@ -1077,7 +1055,7 @@ START_TEST(local_passes_need_no_command_and_fences_grow)
 			ra = rb;
 		}
 		ck_assert_uint_eq(world_n_commands, 1);
-		let_go(ra.string);
+		world_let_go(ra.string);
 		world_end();
 	}
 END_TEST
@@ -1120,7 +1098,7 @@ START_TEST(a_local_queue_is_reason_enough_to_listen_for_others)
 	{
 		world_settings.handoff = HANDOFF_LOCAL;
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		ck_assert_ptr_null(world_watch());
 		world_acquire(&rb, &b, CLOCK_NEVER);
 		ck_assert_ptr_nonnull(world_watch());
@@ -1133,7 +1111,7 @@ END_TEST
 START_TEST(a_lock_that_another_daemon_releases_is_missed_at_once_if_somebody_waits)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		ck_assert_ptr_null(world_watch());
 		world_acquire(&rb, &b, CLOCK_NEVER);
 		ck_assert_ptr_nonnull(world_watch());
@@ -1155,7 +1133,7 @@ START_TEST(a_short_claim_is_extended_in_the_background)
 	{
 		world_settings.handoff = HANDOFF_LOCAL;
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		world_pass_ms(3000);
 		world_acquire(&rb, &b, CLOCK_NEVER);
 		world_release(&rd, ra.string);
@@ -1165,7 +1143,7 @@ START_TEST(a_short_claim_is_extended_in_the_background)
 		/* The second holder has its own ten seconds. */
 		world_pass_ms(1);
 		ck_assert_int_gt(mutex_lock_left_us(world_mutex()), 9 * SECOND_US);
-		let_go(rb.string);
+		world_let_go(rb.string);
 		world_end();
 	}
 END_TEST
@@ -1175,7 +1153,7 @@ START_TEST(an_extension_counts_for_whoever_holds_the_claim_by_then)
 		world_settings.handoff = HANDOFF_LOCAL;
 		world_settings.renew = true;
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		world_acquire(&rb, &b, CLOCK_NEVER);
 		world_pass_ms(3300);
 		world_expect(STORE_EXTEND);
@@ -1203,7 +1181,7 @@ START_TEST(an_extension_that_is_lost_over_a_pass_may_cut_the_claim_short)
 		world_settings.renew = true;
 		world_settings.ttl_ms = 1000;
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		world_acquire_ttl(&rb, &b, CLOCK_NEVER, 100000, true);
 		world_pass_ms(400);
 		world_expect(STORE_EXTEND);
@@ -1216,7 +1194,7 @@ START_TEST(an_extension_that_is_lost_over_a_pass_may_cut_the_claim_short)
 		world_reply(STORE_EXTEND, STORE_OK);
 		/* It may still be carried out, and then the key stands for a second. */
 		ck_assert_int_lt(mutex_lock_left_us(world_mutex()), SECOND_US);
-		let_go(rb.string);
+		world_let_go(rb.string);
 		world_end();
 	}
 END_TEST
@@ -1228,7 +1206,7 @@ START_TEST(at_the_end_of_the_counter_the_store_is_asked_again)
 		world_settings.handoff = HANDOFF_LOCAL;
 		world_settings.handoff_limit = 1000000;
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		while (world_n_commands == 1) {
 			world_acquire(&rb, &b, CLOCK_NEVER);
 			world_release(&rd, ra.string);
@@ -1248,7 +1226,7 @@ START_TEST(a_lingering_lease_serves_the_next_local_client)
 	{
 		world_settings.linger_ms = 200;
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		world_watch_ready();
 		world_release(&rd, ra.string);
 		OUTCOME(rd, OUTCOME_OK);
@@ -1320,7 +1298,7 @@ START_TEST(exists_is_answered_from_here_or_by_one_shared_look)
 		world_reply(STORE_LOOK, STORE_GONE);
 		OUTCOME(rc, OUTCOME_OK);
 		ck_assert(!rc.ask.locked);
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		rd = (struct request){0};
 		world_ask(&rd, mutex_exists);
 		OUTCOME(rd, OUTCOME_OK);
@@ -1333,7 +1311,7 @@ END_TEST
 START_TEST(a_broken_lock_is_lost)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		rb = (struct request){0};
 		world_ask(&rb, mutex_break);
 		world_reply(STORE_BREAK, STORE_OK);
@@ -1354,7 +1332,7 @@ END_TEST
 START_TEST(a_break_that_found_nothing_ends_no_lock_without_a_look)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		rb = (struct request){0};
 		world_ask(&rb, mutex_break);
 		world_reply(STORE_BREAK, STORE_GONE);
@@ -1362,7 +1340,7 @@ START_TEST(a_break_that_found_nothing_ends_no_lock_without_a_look)
 		world_pass_ms(0);
 		world_reply(STORE_CHECK, STORE_OK);
 		ck_assert_uint_eq(a.n_lost, 0);
-		let_go(ra.string);
+		world_let_go(ra.string);
 		world_end();
 	}
 END_TEST
@@ -1385,7 +1363,7 @@ END_TEST
 START_TEST(a_stop_tells_holders_and_leaves_the_key_for_a_moment)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		world_acquire(&rb, &b, CLOCK_NEVER);
 		table_stop(table);
 		table_deliver(table);
@@ -1408,7 +1386,7 @@ START_TEST(a_changed_key_takes_effect_at_the_next_release)
 		struct section *section;
 
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		world_acquire(&rb, &b, CLOCK_NEVER);
 		section = world_section("m", "other", &world_settings);
 		table_configure(table, &section, 1);
@@ -1418,7 +1396,7 @@ START_TEST(a_changed_key_takes_effect_at_the_next_release)
 		ck_assert_str_eq(world_expect(STORE_ACQUIRE)->key->key, "other");
 		world_answer_ok(STORE_ACQUIRE, 8);
 		OUTCOME(rb, OUTCOME_OK);
-		let_go(rb.string);
+		world_let_go(rb.string);
 		world_end();
 	}
 END_TEST
@@ -1426,7 +1404,7 @@ END_TEST
 START_TEST(a_removed_mutex_ends_at_its_release)
 	{
 		world_begin();
-		hold(&ra, &a);
+		world_hold(&ra, &a);
 		world_acquire(&rb, &b, CLOCK_NEVER);
 		table_configure(table, NULL, 0);
 		table_deliver(table);

@@ -4,7 +4,6 @@
 
 #include "core_world.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -323,6 +322,27 @@ void world_answer_ok(enum store_verb verb, int64_t fence)
 void world_reply(enum store_verb verb, enum store_status status)
 {
 	world_answer(world_expect(verb), status);
+}
+
+void world_hold_ttl(struct request *request, struct client *client, int64_t ttl_ms, bool renew)
+{
+	world_acquire_ttl(request, client, 0, ttl_ms, renew);
+	world_answer_ok(STORE_ACQUIRE, 7);
+	OUTCOME(*request, OUTCOME_OK);
+}
+
+void world_hold(struct request *request, struct client *client)
+{
+	world_hold_ttl(request, client, 0, world_settings.renew);
+}
+
+void world_let_go(const char *string)
+{
+	struct request request;
+
+	world_release(&request, string);
+	world_reply(STORE_RELEASE, STORE_OK);
+	OUTCOME(request, OUTCOME_OK);
 }
 
 struct store_watch *world_watch(void)

@@ -5,6 +5,8 @@
  * A world for one table of the core: a clock that the test turns by hand, and a store whose
  * commands pile up until the test answers them, one by one, as it likes.
  */
+#include <check.h>
+
 #include "core/table.h"
 
 struct client {
@@ -57,6 +59,17 @@ void world_acquire_ttl(struct request *request, struct client *client, int64_t w
 		       int64_t ttl_ms, bool renew);
 void world_release(struct request *request, const char *string);
 void world_ask(struct request *request, void (*how)(struct mutex *, struct ask *));
+
+/* The request is answered, and so. */
+#define OUTCOME(request, expected)                                                                 \
+	do {                                                                                       \
+		ck_assert((request).done);                                                         \
+		ck_assert_int_eq((request).ask.outcome, expected);                                 \
+	} while (0)
+/* Acquires the free mutex, with 7 as its fence; releases it. The store says yes at once. */
+void world_hold(struct request *request, struct client *client);
+void world_hold_ttl(struct request *request, struct client *client, int64_t ttl_ms, bool renew);
+void world_let_go(const char *string);
 
 /* How many commands are unanswered, and the first of them (NULL: none). */
 unsigned world_n_open(void);
