@@ -303,6 +303,11 @@ bool errand_is_about_value(const struct errand *errand)
 	return errand->place == mutex->place && lock_string_equal(errand->op.value, mutex->value);
 }
 
+bool errand_is_extension(const struct errand *errand)
+{
+	return errand->op.verb == STORE_EXTEND && errand->busy && errand_is_about_value(errand);
+}
+
 struct errand *errand_keep(struct mutex *mutex, enum store_verb verb, int64_t ttl_ms)
 {
 	struct errand *errand = errand_new(mutex, ERRAND_KEEP, verb);

@@ -284,6 +284,8 @@ void errand_look(struct mutex *mutex, struct ask *ask);
 struct errand *errand_keep(struct mutex *mutex, enum store_verb verb, int64_t ttl_ms);
 /* Is it about what stands, or may stand, there because of us at present? */
 bool errand_is_about_value(const struct errand *errand);
+/* Does it extend that, and has not been answered yet? */
+bool errand_is_extension(const struct errand *errand);
 void errand_extend(struct mutex *mutex, struct ask *ask, int64_t ttl_ms);
 void errand_break(struct mutex *mutex, struct ask *ask);
 void errand_retry_now(struct errand *errand);

@@ -183,12 +183,6 @@ static void cap_by(struct mutex *mutex, int64_t sent_us, int64_t ttl_ms)
 	mutex->prolonged = true;
 }
 
-/* Is it an extension of what stands, and unanswered? */
-static bool is_extension(const struct errand *errand)
-{
-	return errand->op.verb == STORE_EXTEND && errand->busy && errand_is_about_value(errand);
-}
-
 bool mutex_may_outlast_lease(const struct mutex *mutex)
 {
 	const struct errand *errand;
@@ -196,7 +190,7 @@ bool mutex_may_outlast_lease(const struct mutex *mutex)
 	if (mutex->prolonged)
 		return true;
 	TAILQ_FOREACH (errand, &mutex->errands, entry)
-		if (is_extension(errand))
+		if (errand_is_extension(errand))
 			return true;
 	return false;
 }
@@ -210,7 +204,7 @@ static void cap_by_pending(struct mutex *mutex)
 	const struct errand *errand;
 
 	TAILQ_FOREACH (errand, &mutex->errands, entry)
-		if (is_extension(errand))
+		if (errand_is_extension(errand))
 			cap_by(mutex, errand->sent_us, errand->op.ttl_ms);
 }
 

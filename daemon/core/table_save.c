@@ -133,10 +133,9 @@ static void save_main_command(struct save *save, const struct mutex *mutex)
 				  (int64_t)save->namer->ask(save->namer, mutex->release_ask));
 }
 
-static bool is_extension(const struct errand *errand)
+static bool is_lost_extension(const struct errand *errand)
 {
-	return errand->op.verb == STORE_EXTEND && errand->busy && errand->op.written &&
-	       errand_is_about_value(errand);
+	return errand_is_extension(errand) && errand->op.written;
 }
 
 static bool loses_extension(const struct mutex *mutex)
@@ -144,7 +143,7 @@ static bool loses_extension(const struct mutex *mutex)
 	const struct errand *errand;
 
 	TAILQ_FOREACH (errand, &mutex->errands, entry) {
-		if (is_extension(errand))
+		if (is_lost_extension(errand))
 			return true;
 	}
 	return false;
@@ -160,7 +159,7 @@ static void save_strays(struct save *save, const struct mutex *mutex)
 	if (mutex->op_busy && op->written && op->verb != STORE_RELEASE)
 		ttl_ms = op->ttl_ms;
 	TAILQ_FOREACH (errand, &mutex->errands, entry) {
-		if (is_extension(errand) && (!ttl_ms || errand->op.ttl_ms < ttl_ms))
+		if (is_lost_extension(errand) && (!ttl_ms || errand->op.ttl_ms < ttl_ms))
 			ttl_ms = errand->op.ttl_ms;
 	}
 	record_put_number(save->w, "stray_us", ttl_ms ? mutex_now_us(mutex) : mutex->stray_us);
