@@ -637,6 +637,26 @@ START_TEST(a_release_under_way_is_sent_again_and_may_have_happened)
 	}
 END_TEST
 
+START_TEST(a_release_behind_an_extension_is_sent_until_it_is_answered)
+	{
+		begin();
+		grant(0);
+		strcpy(r(1)->ask.string, r(0)->string);
+		r(1)->ask.ttl_ms = 100000;
+		world_ask(r(1), mutex_extend);
+		world_expect(STORE_EXTEND);
+		world_release(r(2), r(0)->string);
+		upgrade();
+		/* The extension may have been carried out: 10 s were the lock's own time. */
+		for (int i = 0; i < 20; i++) {
+			world_reply(STORE_RELEASE, STORE_UNKNOWN);
+			world_pass_ms(1000);
+		}
+		world_reply(STORE_RELEASE, STORE_OK);
+		end();
+	}
+END_TEST
+
 START_TEST(a_release_that_nobody_hears_of_goes_on)
 	{
 		begin();
@@ -998,6 +1018,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, a_hand_over_under_way_is_settled_with_the_same_strings);
 	tcase_add_test(tcase, a_hand_over_that_is_long_over_is_given_up_and_its_release_answered);
 	tcase_add_test(tcase, a_release_under_way_is_sent_again_and_may_have_happened);
+	tcase_add_test(tcase, a_release_behind_an_extension_is_sent_until_it_is_answered);
 	tcase_add_test(tcase, a_release_that_nobody_hears_of_goes_on);
 	tcase_add_test(tcase, a_release_of_another_daemons_lock_is_sent_again);
 	tcase_add_test(tcase, settling_goes_on_at_its_time);

@@ -100,6 +100,22 @@ static bool has_main_command(enum mutex_state state)
 	return state == MUTEX_SETTLING || state == MUTEX_RELEASING;
 }
 
+static bool is_lost_extension(const struct errand *errand)
+{
+	return errand_is_extension(errand) && errand->op.written;
+}
+
+static bool loses_extension(const struct mutex *mutex)
+{
+	const struct errand *errand;
+
+	TAILQ_FOREACH (errand, &mutex->errands, entry) {
+		if (is_lost_extension(errand))
+			return true;
+	}
+	return false;
+}
+
 /* The command that changes the holder, and what its unknown fate means. */
 static void save_main_command(struct save *save, const struct mutex *mutex)
 {
@@ -127,26 +143,12 @@ static void save_main_command(struct save *save, const struct mutex *mutex)
 		put_lease(w, &mutex->lease);
 	}
 	record_put_number(w, "doubtful", mutex->doubtful || (lost && acquire));
-	record_put_number(w, "prolonged", mutex->prolonged || (lost && op->verb == STORE_REPLACE));
+	record_put_number(w, "prolonged",
+			  mutex->prolonged || loses_extension(mutex) ||
+				  (lost && op->verb == STORE_REPLACE));
 	if (mutex->release_ask)
 		record_put_number(w, "release_ask",
 				  (int64_t)save->namer->ask(save->namer, mutex->release_ask));
-}
-
-static bool is_lost_extension(const struct errand *errand)
-{
-	return errand_is_extension(errand) && errand->op.written;
-}
-
-static bool loses_extension(const struct mutex *mutex)
-{
-	const struct errand *errand;
-
-	TAILQ_FOREACH (errand, &mutex->errands, entry) {
-		if (is_lost_extension(errand))
-			return true;
-	}
-	return false;
 }
 
 /* The commands that are lost now, and make the key stand for some time: see mutex_note_stray(). */
