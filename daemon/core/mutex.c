@@ -37,8 +37,6 @@
 #define AWAIT_US MS_US
 #define BACK_OFF_MIN_US (20 * MS_US)
 #define BACK_OFF_MAX_US SECOND_US
-/* How many are kept of those that ended, for members that come and go with every lock. */
-#define SPARE_MAX 256
 
 static void start_attempt(struct mutex *mutex);
 static void start_replace(struct mutex *mutex);
@@ -1574,15 +1572,8 @@ static void remember_fence(struct section *section, int64_t fence)
 
 struct mutex *mutex_new(struct table *table, struct section *section, const char *name, size_t len)
 {
-	struct mutex *mutex = TAILQ_FIRST(&table->spare);
+	struct mutex *mutex = xcalloc(1, sizeof(*mutex));
 
-	if (mutex) {
-		TAILQ_REMOVE(&table->spare, mutex, entry);
-		table->n_spare--;
-		memset(mutex, 0, sizeof(*mutex));
-	} else {
-		mutex = xcalloc(1, sizeof(*mutex));
-	}
 	mutex->table = table;
 	mutex->name = xstrndup(name, len);
 	mutex->section = section_ref(section);
@@ -1597,12 +1588,10 @@ struct mutex *mutex_new(struct table *table, struct section *section, const char
 
 void mutex_free(struct mutex *mutex)
 {
-	struct table *table = mutex->table;
-
 	assert(!mutex->lock && !mutex->n_waiters && !mutex->op_busy && !mutex->release_ask &&
 	       TAILQ_EMPTY(&mutex->errands));
 	watch_stop(mutex);
-	timer_stop(&table->timers, &mutex->timer);
+	timer_stop(&mutex->table->timers, &mutex->timer);
 	remember_fence(mutex->section, mutex->fence_seen);
 	if (mutex->next_place)
 		place_unref(mutex->next_place);
@@ -1610,23 +1599,7 @@ void mutex_free(struct mutex *mutex)
 	section_unref(mutex->section);
 	free(mutex->announce);
 	free(mutex->name);
-	if (table->n_spare >= SPARE_MAX) {
-		free(mutex);
-		return;
-	}
-	TAILQ_INSERT_HEAD(&table->spare, mutex, entry);
-	table->n_spare++;
-}
-
-void mutex_free_spare(struct table *table)
-{
-	struct mutex *mutex;
-
-	while ((mutex = TAILQ_FIRST(&table->spare))) {
-		TAILQ_REMOVE(&table->spare, mutex, entry);
-		free(mutex);
-	}
-	table->n_spare = 0;
+	free(mutex);
 }
 
 /* Another key or store, as soon as nothing of the mutex stands or is on its way there. */

@@ -170,8 +170,6 @@ struct table {
 	struct mutex_list mutexes;
 	struct mutex_list idle; /* the one that has been so for the longest first */
 	unsigned n_idle;
-	struct mutex_list spare; /* by `entry`; to be used again, members come and go */
-	unsigned n_spare;
 	struct cursor_list cursors;
 	struct section **sections; /* counted, in the order of the file */
 	size_t n_sections;
@@ -194,8 +192,6 @@ struct table {
 /* ------------------------------------------------------------------ mutex.c */
 struct mutex *mutex_new(struct table *table, struct section *section, const char *name, size_t len);
 void mutex_free(struct mutex *mutex);
-/* Frees those that mutex_free() keeps for the next mutex_new(). */
-void mutex_free_spare(struct table *table);
 /* Nothing keeps it alive but its name. */
 bool mutex_is_idle(const struct mutex *mutex);
 int64_t mutex_now_us(const struct mutex *mutex);

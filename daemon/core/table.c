@@ -584,7 +584,6 @@ struct table *table_new(const struct table_env *env)
 	timers_init(&table->timers);
 	TAILQ_INIT(&table->mutexes);
 	TAILQ_INIT(&table->idle);
-	TAILQ_INIT(&table->spare);
 	TAILQ_INIT(&table->cursors);
 	TAILQ_INIT(&table->answers);
 	holder_init(&table->nobody, NULL, HOLDER_NOBODY);
@@ -606,7 +605,6 @@ void table_free(struct table *table)
 			errand_free(errand);
 		forget(table, mutex);
 	}
-	mutex_free_spare(table);
 	HASH_CLEAR(hh, table->exact);
 	free(table->families);
 	drop_sections(table->sections, table->n_sections);
