@@ -393,6 +393,26 @@ START_TEST(who_breaks_a_lock_need_not_wait_for_a_message_about_it)
 	}
 END_TEST
 
+START_TEST(who_waits_already_when_another_daemon_is_quicker_tells_it_at_once)
+	{
+		world_settings.fence = false;
+		world_begin();
+		world_hold(&ra, &a);
+		world_acquire(&rb, &b, CLOCK_NEVER);
+		world_watch_ready();
+		world_pass_ms(0);
+		world_reply(STORE_CHECK, STORE_GONE);
+		ck_assert_uint_eq(a.n_lost, 1);
+		ck_assert(world_expect(STORE_ACQUIRE)->plain);
+		world_reply(STORE_ACQUIRE, STORE_HELD);
+		/* No watch will become ready on which it would ask again. */
+		ck_assert(world_expect(STORE_ACQUIRE)->want);
+		world_reply(STORE_ACQUIRE, STORE_HELD);
+		ck_assert_uint_eq(world_n_open(), 0);
+		world_end();
+	}
+END_TEST
+
 /* ------------------------------------------------------------------ fences */
 
 static void configure_family(void)
@@ -537,6 +557,7 @@ static Suite *found_suite(void)
 	tcase_add_test(tc, waiters_do_not_look_for_a_lingering_lock_but_hear_of_it);
 	tcase_add_test(tc, a_look_for_a_lingering_lock_ends_in_20_ms_whatever_the_store_does);
 	tcase_add_test(tc, who_breaks_a_lock_need_not_wait_for_a_message_about_it);
+	tcase_add_test(tc, who_waits_already_when_another_daemon_is_quicker_tells_it_at_once);
 
 	tc = tcase_create("fences");
 	tcase_add_checked_fixture(tc, setup, NULL);

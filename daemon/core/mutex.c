@@ -695,6 +695,9 @@ static void held_elsewhere(struct mutex *mutex)
 	mutex->n_contested = 0;
 	mutex->patience_us = 0;
 	refuse_tries(mutex, OUTCOME_ALREADY_LOCKED);
+	/* Who has it was not told that we wait; as a rule that is done when a watch is ready. */
+	if (!op->want && mutex->watching && mutex->watch.is_ready)
+		mutex->again = true;
 	look_us = LOOK_US + mutex_jitter_us(mutex, LOOK_US / 4);
 	if (CORE_FAULT(lookup_too_often))
 		look_us = LOOK_MIN_US;
