@@ -555,6 +555,30 @@ START_TEST(what_was_lost_before_may_come_late_although_nothing_is_open)
 	}
 END_TEST
 
+START_TEST(who_waits_for_a_string_that_came_late_gets_it_when_it_is_removed)
+	{
+		begin();
+		world_acquire(r(0), c(0), 0);
+		world_expect(STORE_ACQUIRE)->settled = false;
+		world_reply(STORE_ACQUIRE, STORE_UNKNOWN);
+		expect_done(0, OUTCOME_UNAVAILABLE);
+		world_pass_ms(30);
+		world_expect(STORE_RELEASE)->settled = false;
+		world_reply(STORE_RELEASE, STORE_GONE);
+		upgrade();
+		world_acquire(r(1), c(1), CLOCK_NEVER);
+		world_reply(STORE_ACQUIRE, STORE_HELD);
+		world_watch_ready();
+		world_reply(STORE_ACQUIRE, STORE_HELD);
+		world_pass_ms(1000);
+		world_reply(STORE_RELEASE, STORE_OK);
+		/* Nobody else tells of what we release. */
+		world_answer_ok(STORE_ACQUIRE, 7);
+		expect_done(1, OUTCOME_OK);
+		end();
+	}
+END_TEST
+
 START_TEST(an_acquire_that_never_left_is_not_in_doubt)
 	{
 		begin();
@@ -1014,6 +1038,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, an_acquire_under_way_is_settled_with_its_own_string);
 	tcase_add_test(tcase, a_string_that_may_come_late_is_removed_again_and_again);
 	tcase_add_test(tcase, what_was_lost_before_may_come_late_although_nothing_is_open);
+	tcase_add_test(tcase, who_waits_for_a_string_that_came_late_gets_it_when_it_is_removed);
 	tcase_add_test(tcase, an_acquire_that_never_left_is_not_in_doubt);
 	tcase_add_test(tcase, a_hand_over_under_way_is_settled_with_the_same_strings);
 	tcase_add_test(tcase, a_hand_over_that_is_long_over_is_given_up_and_its_release_answered);

@@ -116,6 +116,15 @@ static bool is_answered(const struct store_op *op)
 	return op->status != STORE_REFUSED && op->status != STORE_UNKNOWN;
 }
 
+/* Is its key the mutex's at present, whose place may be a new one since, at the same key? */
+static bool is_at_home(const struct errand *errand)
+{
+	const struct place *place = errand->place;
+
+	return place == errand->mutex->place ||
+	       mutex_is_at(errand->mutex, place->store, place->key.key);
+}
+
 /* ------------------------------------------------------------------ removals */
 
 static struct errand *removal_new(struct mutex *mutex, const char *string, int64_t until_us,
@@ -163,7 +172,7 @@ static void remove_done(struct errand *errand)
 		if (errand->op.left && !errand->doubt_us)
 			errand->doubt_us = now_us + DOUBT_US;
 		/* What we publish ourselves is not told to us. */
-		if (errand->op.status == STORE_OK && errand->place == mutex->place)
+		if (errand->op.status == STORE_OK && is_at_home(errand))
 			mutex_note_free(mutex);
 		if ((errand->op.settled && !errand->inherited &&
 		     table_trusts_settled(mutex->table)) ||
@@ -298,9 +307,7 @@ static void look_is_over(struct errand *errand)
 
 bool errand_is_about_value(const struct errand *errand)
 {
-	const struct mutex *mutex = errand->mutex;
-
-	return errand->place == mutex->place && lock_string_equal(errand->op.value, mutex->value);
+	return is_at_home(errand) && lock_string_equal(errand->op.value, errand->mutex->value);
 }
 
 bool errand_is_extension(const struct errand *errand)
@@ -383,7 +390,7 @@ void errand_break(struct mutex *mutex, struct ask *ask)
 static void break_done(struct errand *errand)
 {
 	struct mutex *mutex = errand->mutex;
-	const bool same_place = errand->place == mutex->place;
+	const bool same_place = is_at_home(errand);
 
 	if (!is_answered(&errand->op)) {
 		answer_all(errand, OUTCOME_UNAVAILABLE);
@@ -418,7 +425,7 @@ static void errand_op_done(struct store_op *op)
 	errand->busy = false;
 	if (mutex->table->abandoned)
 		return;
-	if (errand->place == mutex->place)
+	if (is_at_home(errand))
 		mutex_note_settled(mutex, op, errand->sent_us);
 	switch (errand->kind) {
 	case ERRAND_DEAD:
