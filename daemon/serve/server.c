@@ -395,14 +395,30 @@ static void hear_stalled(struct server *server)
 		session_lose_patience(session);
 }
 
+/* Sees what this turn was like, which says how requests are best read: see session_peek(). */
+static void note_turn(struct server *server)
+{
+	const struct server_store *store;
+	uint64_t n_written = 0;
+
+	LIST_FOREACH (store, &server->stores, entry)
+		n_written += store->store->stats.commands;
+	if (server->n_heard > 0) {
+		server->crowded = server->n_heard >= SERVER_CROWD;
+		if (n_written != server->n_written)
+			server->n_asking = SERVER_ASKING_TURNS;
+		else if (server->n_asking > 0)
+			server->n_asking--;
+	}
+	server->n_written = n_written;
+	server->n_heard = 0;
+}
+
 /* All that follows from what the loop has brought. Return: whether there is more to do at once. */
 static bool end_turn(struct server *server)
 {
 	struct session *session;
 
-	if (server->n_heard > 0)
-		server->crowded = server->n_heard >= SERVER_CROWD;
-	server->n_heard = 0;
 	table_turn(server->table);
 	if (!TAILQ_EMPTY(&server->stalled))
 		hear_stalled(server);
@@ -411,6 +427,7 @@ static bool end_turn(struct server *server)
 			while (work_round(server))
 				;
 		} while (stop_step(server));
+		note_turn(server);
 		settle_sessions(server);
 	} while (!TAILQ_EMPTY(&server->ready) && !server->draining);
 	reap(server);

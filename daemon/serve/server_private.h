@@ -29,7 +29,9 @@ enum {
 	SERVER_TAG_BUCKETS = 4096,
 	/* So many sessions that have read in one turn are a crowd. */
 	SERVER_CROWD = 3,
-	/* After so many the stores begin to write. */
+	/* So many turns in which sessions read, and no store was asked, and none will be. */
+	SERVER_ASKING_TURNS = 8,
+	/* After so many sessions the stores begin to write. */
 	SERVER_HEARD_AHEAD = 32,
 	/* Calls that are kept for the next request rather than freed. */
 	SERVER_CALLS_KEPT = 4096,
@@ -112,7 +114,9 @@ struct server {
 	int64_t timer_due_us;	/* what it is set to; CLOCK_NEVER: nothing */
 	uint64_t n_entries;	/* how often the loop has called us */
 	unsigned n_heard;	/* sessions that have read in this turn */
-	bool crowded;		/* many have, in the last turn in which any have */
+	bool crowded;		/* those of the last turn in which any have were many */
+	unsigned n_asking;	/* above 0: what they want is mostly asked of a store */
+	uint64_t n_written;	/* commands to all stores, up to the last turn */
 	int64_t turn_from_us;	/* when it did so first in this turn; 0: it has not yet */
 	int64_t losses_from_us; /* since when losses of locks are counted, to log a few */
 	unsigned n_losses;

@@ -628,26 +628,26 @@ static bool session_buffered_lines(struct session *session)
 /*
  * Leaves what has come in server->input. Taking bytes out of a Unix socket wakes up whoever sleeps
  * at its other end, who might want to write: a client that blocks in read(2) is woken up by that
- * and goes to sleep again, for its reply is still to come. With many clients half of all context
- * switches are for nothing but that. So then short requests are only looked at here, and taken out
- * when the client was woken up by its reply anyhow, or when there is more to read. With few it does
- * no harm: a core that was idle is awake when the reply comes.
+ * and goes to sleep again, for its reply is still to come. So short requests are only looked at
+ * here, and taken out when there is more to read, or by session_settle(). When there are few, and
+ * answered at once, it does no harm: a core that was idle is awake for the reply.
  * Return: as recv(2).
  */
 static ssize_t session_peek(struct session *session)
 {
-	const int how = session->server->crowded ? MSG_PEEK : 0;
-	char *input = session->server->input;
+	struct server *server = session->server;
+	const int how = server->crowded || server->n_asking > 0 ? MSG_PEEK : 0;
 	ssize_t n;
 
 	do
-		n = recv(session->fd, input, SERVER_INPUT_SIZE, how);
+		n = recv(session->fd, server->input, SERVER_INPUT_SIZE, how);
 	while (n < 0 && errno == EINTR);
 	if (how != MSG_PEEK || n <= 0)
 		return n;
 	if (n > SESSION_PEEKED_MAX)
-		return recv(session->fd, input, (size_t)n, 0);
+		return recv(session->fd, server->input, (size_t)n, 0);
 	session->n_peeked = (unsigned)n;
+	server_mark_dirty(server, session);
 	return n;
 }
 
@@ -746,6 +746,13 @@ void session_settle(struct session *session)
 		session_kill(session);
 		return;
 	}
+	/*
+	 * With many clients, half of all context switches would be for waking up those whose
+	 * replies are still to come: that waits until it is a reply that wakes them. With few it
+	 * does no harm now that the stores have their commands.
+	 */
+	if (!server->crowded)
+		session->broken |= !session_consume(session);
 	if (session->out.len > 0 && session->writable && !session->broken)
 		session_write(session);
 	if (session->broken)
