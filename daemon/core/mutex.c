@@ -712,23 +712,15 @@ static void held_elsewhere(struct mutex *mutex)
 /* Others have it, or nobody can say: wait for a message, or until it is time to look. */
 static void wait_elsewhere(struct mutex *mutex, int64_t look_us)
 {
-	struct ask *ask;
-
 	if (TAILQ_EMPTY(&mutex->waiters)) {
 		mutex_next(mutex);
 		return;
 	}
 	mutex_set_state(mutex, MUTEX_ELSEWHERE);
 	mutex->look_us = look_us;
-	if (!mutex->trouble && !mutex->patience_us) {
-		bool late = mutex->again;
-
-		/* Who came after the last attempt was written was not answered by it. */
-		TAILQ_FOREACH (ask, &mutex->waiters, entry)
-			late |= is_try(ask);
-		if (late)
-			start_attempt(mutex);
-	}
+	/* A try that came after the last attempt was written was not answered by it. */
+	if (!mutex->trouble && !mutex->patience_us && (mutex->again || somebody_tries(mutex)))
+		start_attempt(mutex);
 }
 
 static void acquire_done(struct mutex *mutex)
