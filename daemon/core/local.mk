@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 noinst_LTLIBRARIES += daemon/core/libcore.la
 core_sources = \
+	daemon/core/ask.c \
 	daemon/core/clock.h \
 	daemon/core/errand.c \
 	daemon/core/fault.h \

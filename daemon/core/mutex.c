@@ -38,7 +38,6 @@
 #define BACK_OFF_MIN_US (20 * MS_US)
 #define BACK_OFF_MAX_US SECOND_US
 
-static void start_attempt(struct mutex *mutex);
 static void start_replace(struct mutex *mutex);
 static bool grant_next(struct mutex *mutex);
 static void move_to_next_place(struct mutex *mutex);
@@ -155,24 +154,7 @@ void mutex_set_state(struct mutex *mutex, enum mutex_state state)
 		mutex->table->env.trace(mutex, from, state);
 }
 
-/* ------------------------------------------------------------------ waiters */
-
-static bool is_try(const struct ask *ask)
-{
-	return ask->wait_us == 0;
-}
-
-/* Was an attempt answered that counts for this waiter: one written after it had come? */
-static bool has_had_answer(const struct mutex *mutex, const struct ask *ask)
-{
-	return (int32_t)(mutex->answered_round - ask->round) >= 0;
-}
-
-/* The same, of one by which the store could tell whether it is locked. */
-static bool has_been_told(const struct mutex *mutex, const struct ask *ask)
-{
-	return (int32_t)(mutex->told_round - ask->round) >= 0;
-}
+/* ------------------------------------------------------------------ trouble */
 
 static void note_trouble(struct mutex *mutex, const struct store_op *op)
 {
@@ -189,159 +171,6 @@ static void note_answer(struct mutex *mutex)
 	mutex->settling = false;
 	mutex->trouble = mutex->trouble_lasting = false;
 	mutex->backoff_us = 0;
-}
-
-static void answer_unavailable(struct mutex *mutex, struct ask *ask)
-{
-	if (mutex->trouble)
-		ask_answer_text(ask, OUTCOME_UNAVAILABLE, "%s", mutex->trouble_text);
-	else
-		ask_answer_text(ask, OUTCOME_UNAVAILABLE, "%s: no answer in time",
-				mutex->place->store->name);
-}
-
-/* A waiter that will not wait any longer, and for whom nobody has looked yet. */
-static void become_try(struct mutex *mutex, struct ask *ask)
-{
-	ask->wait_us = 0;
-	timer_set(&mutex->table->timers, &ask->timer,
-		  mutex_now_us(mutex) + mutex->section->settings.command_timeout_ms * MS_US);
-	if (mutex->state == MUTEX_ELSEWHERE && !mutex->patience_us)
-		start_attempt(mutex);
-}
-
-/* The wait of a waiter is over, or the time that a try may take. */
-static void waiter_timer_fired(struct timer *timer)
-{
-	struct ask *ask = container_of(timer, struct ask, timer);
-	struct mutex *mutex = ask->mutex;
-
-	if (mutex->trouble && !CORE_FAULT(trouble_called_locked)) {
-		answer_unavailable(mutex, ask);
-	} else if (mutex->trouble || mutex->lock || mutex->state == MUTEX_LINGERING ||
-		   mutex->state == MUTEX_STAYING_OUT ||
-		   (mutex->state == MUTEX_HANDING_ON && TAILQ_FIRST(&mutex->waiters) != ask) ||
-		   (is_try(ask) && mutex->stayed_out_us > ask->asked_us) ||
-		   ((!is_try(ask) || mutex->n_contested > 0) && has_been_told(mutex, ask))) {
-		/* It is, or was promised to, somebody else; or contenders were always quicker. */
-		ask_answer(ask, OUTCOME_ALREADY_LOCKED);
-	} else if (!is_try(ask)) {
-		/* Its wait was shorter than the first answer takes: it is worth a try at least. */
-		become_try(mutex, ask);
-	} else {
-		answer_unavailable(mutex, ask);
-	}
-	mutex_settle_up(mutex);
-}
-
-static void enqueue(struct mutex *mutex, struct ask *ask)
-{
-	bool shares = mutex->state == MUTEX_ACQUIRING && mutex->op_busy &&
-		      (!mutex->op.written || CORE_FAULT(try_lock_shared_late));
-	int64_t wait_us = ask->wait_us;
-
-	if (is_try(ask))
-		wait_us = mutex->section->settings.command_timeout_ms * MS_US;
-	if ((is_try(ask) && CORE_FAULT(timeout_not_answered)) ||
-	    (!is_try(ask) && CORE_FAULT(wait_not_timed)))
-		wait_us = CLOCK_NEVER;
-	ask->round = mutex->round + !shares;
-	ask->state = ASK_WAITING;
-	if (CORE_FAULT(fifo_broken) && mutex->n_waiters > 1)
-		TAILQ_INSERT_HEAD(&mutex->waiters, ask, entry);
-	else
-		TAILQ_INSERT_TAIL(&mutex->waiters, ask, entry);
-	mutex->n_waiters++;
-	timer_init(&ask->timer, waiter_timer_fired);
-	timer_set(&mutex->table->timers, &ask->timer,
-		  wait_us == CLOCK_NEVER ? CLOCK_NEVER : ask->asked_us + wait_us);
-}
-
-void mutex_restore_waiter(struct mutex *mutex, struct ask *ask, uint32_t round, int64_t due_us)
-{
-	ask->round = round;
-	ask->state = ASK_WAITING;
-	TAILQ_INSERT_TAIL(&mutex->waiters, ask, entry);
-	mutex->n_waiters++;
-	timer_set(&mutex->table->timers, &ask->timer, due_us);
-}
-
-/* Answers those who only tried, and for whom the attempt answered last counts. */
-static void refuse_tries(struct mutex *mutex, enum outcome outcome)
-{
-	struct ask *ask, *next;
-
-	for (ask = TAILQ_FIRST(&mutex->waiters); ask; ask = next) {
-		next = TAILQ_NEXT(ask, entry);
-		if (!is_try(ask) || !has_had_answer(mutex, ask))
-			continue;
-		if (outcome == OUTCOME_UNAVAILABLE)
-			answer_unavailable(mutex, ask);
-		else
-			ask_answer(ask, outcome);
-	}
-}
-
-/* It is held here now: that answers every try, whenever it came. */
-static void refuse_all_tries(struct mutex *mutex)
-{
-	struct ask *ask, *next;
-
-	for (ask = TAILQ_FIRST(&mutex->waiters); ask; ask = next) {
-		next = TAILQ_NEXT(ask, entry);
-		if (is_try(ask))
-			ask_answer(ask, OUTCOME_ALREADY_LOCKED);
-	}
-}
-
-void mutex_refuse_waiters(struct mutex *mutex, enum outcome outcome)
-{
-	struct ask *ask;
-
-	while ((ask = TAILQ_FIRST(&mutex->waiters))) {
-		if (outcome == OUTCOME_UNAVAILABLE)
-			answer_unavailable(mutex, ask);
-		else
-			ask_answer(ask, outcome);
-	}
-}
-
-/* The first waiter whose owner still lives. */
-static struct ask *first_waiter(struct mutex *mutex)
-{
-	struct ask *ask;
-
-	while ((ask = TAILQ_FIRST(&mutex->waiters))) {
-		if (!ask->owner->gone || CORE_FAULT(dead_waiter_granted))
-			return ask;
-		ask_answer(ask, OUTCOME_CANCELLED);
-	}
-	return NULL;
-}
-
-static bool somebody_waits(const struct mutex *mutex)
-{
-	const struct ask *ask;
-
-	TAILQ_FOREACH (ask, &mutex->waiters, entry)
-		if (!is_try(ask))
-			return true;
-	return false;
-}
-
-static bool somebody_tries(const struct mutex *mutex)
-{
-	const struct ask *ask;
-
-	TAILQ_FOREACH (ask, &mutex->waiters, entry)
-		if (is_try(ask))
-			return true;
-	return false;
-}
-
-static int64_t ask_ttl_ms(const struct mutex *mutex, const struct ask *ask)
-{
-	return ask->ttl_ms ? ask->ttl_ms : mutex->section->settings.ttl_ms;
 }
 
 /* ------------------------------------------------------------------ what stands in the store */
@@ -401,7 +230,7 @@ static int64_t client_fence(const struct mutex *mutex)
 	       (CORE_FAULT(local_fence_repeated) ? 0 : mutex->passes_in_lease);
 }
 
-static uint32_t journal_claim(struct mutex *mutex, const char *value)
+uint32_t mutex_journal_claim(struct mutex *mutex, const char *value)
 {
 	struct journal *journal = mutex->table->env.journal;
 
@@ -460,7 +289,7 @@ static void watch_ready(struct store_watch *watch)
 
 	/* A message may have come before we listened: look once more. */
 	if (mutex->state == MUTEX_ELSEWHERE && !CORE_FAULT(woken_before_subscribed))
-		start_attempt(mutex);
+		mutex_start_attempt(mutex);
 	else if (mutex->state == MUTEX_ACQUIRING)
 		mutex->again = true;
 	else if (mutex->state == MUTEX_HELD && mutex->n_waiters > 0)
@@ -472,11 +301,11 @@ static void watch_ready(struct store_watch *watch)
 void mutex_note_free(struct mutex *mutex)
 {
 	if (mutex->state == MUTEX_ELSEWHERE) {
-		start_attempt(mutex);
+		mutex_start_attempt(mutex);
 	} else if (mutex->state == MUTEX_STAYING_OUT) {
 		/* Another had it and is done with it. */
 		mutex->stay_out_us = 0;
-		start_attempt(mutex);
+		mutex_start_attempt(mutex);
 	} else if (mutex->state == MUTEX_ACQUIRING) {
 		mutex->again = true;
 	}
@@ -507,7 +336,7 @@ static void watch_message(struct store_watch *watch, enum store_message message)
 	mutex_settle_up(mutex);
 }
 
-static void watch_start(struct mutex *mutex)
+void watch_start(struct mutex *mutex)
 {
 	if (mutex->watching)
 		return;
@@ -528,8 +357,7 @@ void watch_stop(struct mutex *mutex)
 	store_unwatch(mutex->place->store, &mutex->watch);
 }
 
-/* Is there a reason to listen? */
-static bool watch_is_needed(const struct mutex *mutex)
+bool watch_is_needed(const struct mutex *mutex)
 {
 	const struct mutex_settings *settings = &mutex->section->settings;
 
@@ -538,7 +366,7 @@ static bool watch_is_needed(const struct mutex *mutex)
 	switch (mutex->state) {
 	case MUTEX_ELSEWHERE:
 	case MUTEX_STAYING_OUT:
-		return somebody_waits(mutex);
+		return mutex_somebody_waits(mutex);
 	case MUTEX_HELD:
 	case MUTEX_LINGERING:
 		/* To hear who wants it, and for those who wait if another daemon lets go of it. */
@@ -568,7 +396,7 @@ static void op_submit(struct mutex *mutex)
 static void op_make_out(struct mutex *mutex, enum store_verb verb)
 {
 	const struct mutex_settings *settings = &mutex->section->settings;
-	const struct ask *ask = first_waiter(mutex);
+	const struct ask *ask = mutex_first_waiter(mutex);
 	const char *announce = NULL;
 
 	free(mutex->announce);
@@ -589,19 +417,18 @@ static void op_make_out(struct mutex *mutex, enum store_verb verb)
 	};
 }
 
-/* Tries to get it for whoever will be first in the queue when the answer comes. */
-static void start_attempt(struct mutex *mutex)
+void mutex_start_attempt(struct mutex *mutex)
 {
 	const struct mutex_settings *settings = &mutex->section->settings;
 	bool first = mutex->state == MUTEX_FREE;
 
 	assert(!*mutex->value && !mutex->lock);
-	if (!first_waiter(mutex)) {
+	if (!mutex_first_waiter(mutex)) {
 		mutex_next(mutex);
 		return;
 	}
 	lock_string_make(mutex->table->env.entropy, mutex->value);
-	mutex->value_slot = journal_claim(mutex, mutex->value);
+	mutex->value_slot = mutex_journal_claim(mutex, mutex->value);
 	if (mutex->state == MUTEX_STAYING_OUT)
 		mutex->stayed_out_us = mutex_now_us(mutex);
 	mutex->settling = mutex->again = false;
@@ -619,7 +446,7 @@ static void start_replace(struct mutex *mutex)
 {
 	assert(*mutex->value && !mutex->lock);
 	lock_string_make(mutex->table->env.entropy, mutex->next);
-	mutex->next_slot = journal_claim(mutex, mutex->next);
+	mutex->next_slot = mutex_journal_claim(mutex, mutex->next);
 	mutex->settling = mutex->awaited = false;
 	op_make_out(mutex, STORE_REPLACE);
 	strcpy(mutex->op.value, mutex->value);
@@ -657,14 +484,14 @@ static void answer_release(struct mutex *mutex, enum outcome outcome)
 		return;
 	mutex->release_ask = NULL;
 	if (outcome == OUTCOME_UNAVAILABLE)
-		answer_unavailable(mutex, ask);
+		ask_answer_unavailable(mutex, ask);
 	else
 		ask_answer(ask, outcome);
 }
 
 static void store_failed(struct mutex *mutex)
 {
-	refuse_tries(mutex, OUTCOME_UNAVAILABLE);
+	mutex_refuse_tries(mutex, OUTCOME_UNAVAILABLE);
 	if (mutex->trouble_lasting)
 		mutex_refuse_waiters(mutex, OUTCOME_UNAVAILABLE);
 }
@@ -676,8 +503,8 @@ static void held_elsewhere(struct mutex *mutex)
 	int64_t look_us;
 
 	mutex->passes_in_row = 0; /* somebody else has it */
-	if (mutex->section->settings.linger_ms > 0 && op->receivers != 0 && somebody_tries(mutex) &&
-	    (!mutex->patience_us || now_us < mutex->patience_us)) {
+	if (mutex->section->settings.linger_ms > 0 && op->receivers != 0 &&
+	    mutex_somebody_tries(mutex) && (!mutex->patience_us || now_us < mutex->patience_us)) {
 		/* Whoever lingers on it was asked for it, and has a moment to let go. Waiters hear
 		 * of that by a message. */
 		if (!mutex->patience_us)
@@ -694,7 +521,7 @@ static void held_elsewhere(struct mutex *mutex)
 	}
 	mutex->n_contested = 0;
 	mutex->patience_us = 0;
-	refuse_tries(mutex, OUTCOME_ALREADY_LOCKED);
+	mutex_refuse_tries(mutex, OUTCOME_ALREADY_LOCKED);
 	/* Who has it was not told that we wait; as a rule that is done when a watch is ready. */
 	if (!op->want && mutex->watching && mutex->watch.is_ready)
 		mutex->again = true;
@@ -719,8 +546,8 @@ static void wait_elsewhere(struct mutex *mutex, int64_t look_us)
 	mutex_set_state(mutex, MUTEX_ELSEWHERE);
 	mutex->look_us = look_us;
 	/* A try that came after the last attempt was written was not answered by it. */
-	if (!mutex->trouble && !mutex->patience_us && (mutex->again || somebody_tries(mutex)))
-		start_attempt(mutex);
+	if (!mutex->trouble && !mutex->patience_us && (mutex->again || mutex_somebody_tries(mutex)))
+		mutex_start_attempt(mutex);
 }
 
 static void acquire_done(struct mutex *mutex)
@@ -753,7 +580,7 @@ static void acquire_done(struct mutex *mutex)
 		if (lease_left_us(&mutex->lease, mutex_now_us(mutex)) == 0 &&
 		    !CORE_FAULT(late_reply_granted)) {
 			/* A reply that comes after the lease that it grants is no grant. */
-			refuse_tries(mutex, OUTCOME_UNAVAILABLE);
+			mutex_refuse_tries(mutex, OUTCOME_UNAVAILABLE);
 			mutex_start_release(mutex, NULL);
 		} else if (!grant_next(mutex)) {
 			mutex_start_release(mutex, NULL);
@@ -1008,7 +835,7 @@ static void op_done(struct store_op *op)
 static void op_retry(struct mutex *mutex)
 {
 	if (mutex->state == MUTEX_SETTLING && mutex->op.verb == STORE_ACQUIRE) {
-		if (!first_waiter(mutex)) {
+		if (!mutex_first_waiter(mutex)) {
 			/* Nobody wants it any more: make sure that it does not stand. */
 			mutex->release_repeated = true;
 			mutex_start_release(mutex, NULL);
@@ -1091,7 +918,7 @@ static void grant(struct mutex *mutex, struct ask *ask, const struct lease *leas
 	stats_count_wait(&table->stats, now_us - ask->asked_us);
 	ask->lock = lock;
 	ask_answer(ask, OUTCOME_OK);
-	refuse_all_tries(mutex);
+	mutex_refuse_all_tries(mutex);
 }
 
 /*
@@ -1100,7 +927,7 @@ static void grant(struct mutex *mutex, struct ask *ask, const struct lease *leas
  */
 static bool grant_next(struct mutex *mutex)
 {
-	struct ask *ask = first_waiter(mutex);
+	struct ask *ask = mutex_first_waiter(mutex);
 	const int64_t now_us = mutex_now_us(mutex);
 	struct lease lease;
 
@@ -1175,11 +1002,11 @@ void mutex_pass_on(struct mutex *mutex, struct ask *ask)
 	}
 	if (limit_is_reached(mutex)) {
 		/* With nobody to pass it to, a release is what any poller gets its chance by. */
-		mutex->stay_out = first_waiter(mutex) || !is_uncontended(mutex);
+		mutex->stay_out = mutex_first_waiter(mutex) || !is_uncontended(mutex);
 		mutex_start_release(mutex, ask);
 		return;
 	}
-	if (first_waiter(mutex)) {
+	if (mutex_first_waiter(mutex)) {
 		if (own && ask) {
 			/* The claim in the store is nobody's: the holder's string is dead already.
 			 */
@@ -1218,12 +1045,11 @@ void mutex_let_go(struct mutex *mutex, struct ask *ask)
 	mutex_pass_on(mutex, ask);
 }
 
-/* A claim that nobody holds, and somebody has come, or its last holder's time is over at last. */
-static void use_lingering(struct mutex *mutex)
+void mutex_use_lingering(struct mutex *mutex)
 {
 	if (mutex_now_us(mutex) < mutex->blocked_us)
 		return;
-	if (!first_waiter(mutex)) {
+	if (!mutex_first_waiter(mutex)) {
 		if (mutex_now_us(mutex) >= mutex->linger_us)
 			mutex_start_release(mutex, NULL);
 		return;
@@ -1244,7 +1070,7 @@ void mutex_next(struct mutex *mutex)
 	mutex->patience_us = 0;
 	mutex_set_state(mutex, MUTEX_FREE);
 	move_to_next_place(mutex);
-	if (!first_waiter(mutex)) {
+	if (!mutex_first_waiter(mutex)) {
 		mutex->again = false;
 		mutex->trouble = false;
 		return;
@@ -1258,145 +1084,7 @@ void mutex_next(struct mutex *mutex)
 		wait_elsewhere(mutex, CLOCK_NEVER);
 		return;
 	}
-	start_attempt(mutex);
-}
-
-/* ------------------------------------------------------------------ asking */
-
-void ask_init(struct mutex *mutex, struct ask *ask, enum ask_kind kind)
-{
-	assert(ask->state == ASK_IDLE && ask->done);
-	ask->kind = kind;
-	ask->mutex = mutex;
-	ask->state = ASK_WORKING;
-	ask->asked_us = mutex_now_us(mutex);
-	ask->lock = NULL;
-	ask->holder = NULL;
-	ask->text[0] = '\0';
-	ask->ttl_left_ms = -1;
-	timer_init(&ask->timer, waiter_timer_fired);
-}
-
-void mutex_acquire(struct mutex *mutex, struct ask *ask)
-{
-	const struct mutex_settings *settings = &mutex->section->settings;
-
-	ask_init(mutex, ask, ASK_ACQUIRE);
-	if (mutex->table->stopping) {
-		ask_answer(ask, OUTCOME_SHUTTING_DOWN);
-	} else if (mutex->leaving) {
-		ask_answer(ask, OUTCOME_UNKNOWN_MUTEX);
-	} else if (is_try(ask) && mutex_lock(mutex)) {
-		/* Held here and valid: no need to ask anybody. */
-		ask_answer(ask, OUTCOME_ALREADY_LOCKED);
-	} else if (mutex->n_waiters >= settings->max_waiters) {
-		ask_answer_text(ask, OUTCOME_LIMIT, "max_waiters: %u already wait for %s",
-				mutex->n_waiters, mutex->name);
-	} else {
-		enqueue(mutex, ask);
-		if (mutex->state == MUTEX_FREE)
-			mutex_next(mutex);
-		else if (mutex->state == MUTEX_LINGERING)
-			use_lingering(mutex);
-		else if (mutex->state == MUTEX_ELSEWHERE && is_try(ask) && !mutex->patience_us)
-			start_attempt(mutex);
-		else if (mutex->state == MUTEX_ELSEWHERE && watch_is_needed(mutex))
-			watch_start(mutex);
-	}
-	mutex_settle_up(mutex);
-}
-
-void mutex_release(struct mutex *mutex, struct ask *ask)
-{
-	const struct mutex_settings *settings = &mutex->section->settings;
-
-	ask_init(mutex, ask, ASK_RELEASE);
-	if (mutex->lock && lock_string_equal(mutex->lock->string, ask->string)) {
-		if (mutex_lock_left_us(mutex) == 0 && !mutex->lock->dead) {
-			mutex_run_upkeep(mutex, mutex_now_us(mutex));
-			ask_answer(ask, OUTCOME_UNLOCK_FAIL);
-		} else {
-			mutex_let_go(mutex, ask);
-		}
-	} else if (mutex_value_is_own(mutex) || strlen(ask->string) != LOCK_STRING_LEN ||
-		   lock_string_equal(mutex->value, ask->string) ||
-		   lock_string_equal(mutex->next, ask->string) ||
-		   errand_knows_dead(mutex, ask->string)) {
-		/* Proof to another daemon at most; or dead for its holder already. */
-		ask_answer(ask, OUTCOME_UNLOCK_FAIL);
-	} else if (mutex->n_errands >= settings->max_waiters) {
-		ask_answer_text(ask, OUTCOME_LIMIT,
-				"max_waiters: too many commands are open for %s", mutex->name);
-	} else {
-		/* How long it stands is not known, so it is tried until the store has answered. */
-		struct errand *errand = errand_remove(mutex, ask->string, 0, CLOCK_NEVER, false,
-						      journal_claim(mutex, ask->string));
-
-		TAILQ_INSERT_TAIL(&errand->asks, ask, entry);
-	}
-	mutex_settle_up(mutex);
-}
-
-void mutex_extend(struct mutex *mutex, struct ask *ask)
-{
-	int64_t ttl_ms;
-
-	ask_init(mutex, ask, ASK_EXTEND);
-	if (!mutex_lock(mutex) || !lock_string_equal(mutex->lock->string, ask->string)) {
-		ask_answer(ask, OUTCOME_UNLOCK_FAIL);
-	} else {
-		ttl_ms = ask->ttl_ms ? ask->ttl_ms : mutex->lock->lease.ttl_us / MS_US;
-		errand_extend(mutex, ask, ttl_ms);
-	}
-	mutex_settle_up(mutex);
-}
-
-void mutex_exists(struct mutex *mutex, struct ask *ask)
-{
-	ask_init(mutex, ask, ASK_EXISTS);
-	errand_look(mutex, ask);
-	mutex_settle_up(mutex);
-}
-
-void mutex_look(struct mutex *mutex, struct ask *ask)
-{
-	ask_init(mutex, ask, ASK_LOOK);
-	errand_look(mutex, ask);
-	mutex_settle_up(mutex);
-}
-
-void mutex_break(struct mutex *mutex, struct ask *ask)
-{
-	ask_init(mutex, ask, ASK_BREAK);
-	errand_break(mutex, ask);
-	mutex_settle_up(mutex);
-}
-
-bool ask_cancel(struct ask *ask)
-{
-	struct mutex *mutex = ask->mutex;
-
-	if (ask->state != ASK_WAITING)
-		return false;
-	ask_answer(ask, OUTCOME_CANCELLED);
-	mutex_settle_up(mutex);
-	return true;
-}
-
-void ask_hang_up(struct ask *ask)
-{
-	struct mutex *mutex = ask->mutex;
-	const int64_t try_us = ask->asked_us + mutex->section->settings.command_timeout_ms * MS_US;
-
-	if (ask->state != ASK_WAITING || is_try(ask))
-		return;
-	if (mutex->lock || has_had_answer(mutex, ask) || mutex_now_us(mutex) >= try_us) {
-		ask_cancel(ask);
-		return;
-	}
-	/* Nobody has looked for it yet. */
-	become_try(mutex, ask);
-	mutex_settle_up(mutex);
+	mutex_start_attempt(mutex);
 }
 
 /* ------------------------------------------------------------------ time */
@@ -1456,16 +1144,16 @@ static void mutex_timer_fired(struct timer *timer)
 			mutex_drop_value(mutex, false);
 			mutex_next(mutex);
 		} else {
-			use_lingering(mutex);
+			mutex_use_lingering(mutex);
 		}
 		break;
 	case MUTEX_ELSEWHERE:
 		if (now_us >= mutex->look_us)
-			start_attempt(mutex);
+			mutex_start_attempt(mutex);
 		break;
 	case MUTEX_STAYING_OUT:
 		if (now_us >= mutex->stay_out_us)
-			start_attempt(mutex);
+			mutex_start_attempt(mutex);
 		break;
 	default:
 		break;

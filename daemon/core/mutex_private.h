@@ -5,6 +5,7 @@
  * What the files of the core that make up a mutex share among themselves, and with the table:
  *
  *	mutex.c		who holds it and who is next: attempts, grants, hand-over, release
+ *	ask.c		what clients ask of it, and the queue of those who wait
  *	mutex_upkeep.c	keeping what is held: renewal, comparison, EXPIRING, LOST
  *	errand.c	the commands beside that which changes the holder
  *	table_save.c	all of it as records, for the process that comes after
@@ -200,6 +201,8 @@ void mutex_set_state(struct mutex *mutex, enum mutex_state state);
 void mutex_note_settled(struct mutex *mutex, const struct store_op *op, int64_t sent_us);
 /* Nobody knows what became of a command that gives the key ttl_ms. */
 void mutex_note_stray(struct mutex *mutex, int64_t ttl_ms);
+/* Return: the slot in the journal of a string that may come to stand; 0: no journal is kept. */
+uint32_t mutex_journal_claim(struct mutex *mutex, const char *value);
 /* Its lock, or the lease of that, has changed. */
 void mutex_journal_lock(struct mutex *mutex);
 /* Is this where it stands at present? */
@@ -222,6 +225,10 @@ void mutex_end_lock(struct mutex *mutex);
 void mutex_drop_value(struct mutex *mutex, bool gone);
 /* The same when nobody relies on it any more, and it may stand: it is removed at once. */
 void mutex_remove_value(struct mutex *mutex);
+/* Tries to get it for whoever will be first in the queue when the answer comes. */
+void mutex_start_attempt(struct mutex *mutex);
+/* A claim that nobody holds, and somebody has come, or its last holder's time is over at last. */
+void mutex_use_lingering(struct mutex *mutex);
 /* Nothing of ours stands in the store: on to whoever waits. */
 void mutex_next(struct mutex *mutex);
 /* Gives back what stands in the store. */
@@ -232,18 +239,36 @@ void mutex_note_contender(struct mutex *mutex);
 void mutex_note_free(struct mutex *mutex);
 void mutex_retry_now(struct mutex *mutex);
 void mutex_set_section(struct mutex *mutex, struct section *section);
+/* Is there a reason to listen to its channel? */
+bool watch_is_needed(const struct mutex *mutex);
+void watch_start(struct mutex *mutex);
 void watch_stop(struct mutex *mutex);
 /* The key of a mutex of that name in that section. */
 struct place *place_new(struct section *section, const char *name);
 struct place *place_ref(struct place *place);
 void place_unref(struct place *place);
-void mutex_refuse_waiters(struct mutex *mutex, enum outcome outcome);
-/* From now on the ask is the mutex's, to be answered. */
-void ask_init(struct mutex *mutex, struct ask *ask, enum ask_kind kind);
-/* Puts an ask that waited in another process at the end of the queue. @round: as it had there */
-void mutex_restore_waiter(struct mutex *mutex, struct ask *ask, uint32_t round, int64_t due_us);
 int64_t mutex_jitter_us(struct mutex *mutex, int64_t range_us);
 int64_t mutex_back_off_us(struct mutex *mutex, int64_t *backoff_us);
+
+/* ------------------------------------------------------------------ ask.c */
+/* From now on the ask is the mutex's, to be answered. */
+void ask_init(struct mutex *mutex, struct ask *ask, enum ask_kind kind);
+/* For how long it wants the lock. */
+int64_t ask_ttl_ms(const struct mutex *mutex, const struct ask *ask);
+/* Answers it with what is known of why the store does not. */
+void ask_answer_unavailable(struct mutex *mutex, struct ask *ask);
+/* Puts an ask that waited in another process at the end of the queue. @round: as it had there */
+void mutex_restore_waiter(struct mutex *mutex, struct ask *ask, uint32_t round, int64_t due_us);
+/* The first waiter whose owner still lives, or NULL; answers those before it. */
+struct ask *mutex_first_waiter(struct mutex *mutex);
+/* Is there one in the queue that waits, or one that only tries? */
+bool mutex_somebody_waits(const struct mutex *mutex);
+bool mutex_somebody_tries(const struct mutex *mutex);
+/* Answers those who only tried, and for whom the attempt answered last counts. */
+void mutex_refuse_tries(struct mutex *mutex, enum outcome outcome);
+/* It is held here now: that answers every try, whenever it came. */
+void mutex_refuse_all_tries(struct mutex *mutex);
+void mutex_refuse_waiters(struct mutex *mutex, enum outcome outcome);
 
 /* ------------------------------------------------------------------ mutex_upkeep.c */
 void mutex_lose(struct mutex *mutex, enum lost_reason reason);
