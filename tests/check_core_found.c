@@ -530,6 +530,33 @@ START_TEST(a_replace_that_found_nothing_may_follow_the_string_that_comes_back)
 	}
 END_TEST
 
+/* ------------------------------------------------------------------ fates left open */
+
+START_TEST(a_string_that_the_store_is_removing_is_not_asked_for_again)
+	{
+		char string[LOCK_STRING_SIZE];
+		struct store_op *op;
+
+		world_begin();
+		world_acquire(&ra, &a, CLOCK_NEVER);
+		strcpy(string, world_expect(STORE_ACQUIRE)->value);
+		world_reply(STORE_ACQUIRE, STORE_UNKNOWN);
+		world_pass_ms(30);
+		op = world_expect(STORE_ACQUIRE);
+		ck_assert_str_eq(op->value, string);
+		op->undone = true;
+		world_answer(op, STORE_REFUSED);
+		ck_assert_str_eq(world_expect(STORE_RELEASE)->value, string);
+		world_reply(STORE_RELEASE, STORE_GONE);
+		op = world_expect(STORE_ACQUIRE);
+		ck_assert_str_ne(op->value, string);
+		world_answer_ok(STORE_ACQUIRE, 5);
+		OUTCOME(ra, OUTCOME_OK);
+		ck_assert_str_ne(ra.string, string);
+		world_end();
+	}
+END_TEST
+
 static Suite *found_suite(void)
 {
 	Suite *suite = suite_create("core/found");
@@ -569,6 +596,11 @@ static Suite *found_suite(void)
 	suite_add_tcase(suite, tc);
 	tcase_add_test(tc, a_lost_replace_may_follow_the_string_that_comes_back);
 	tcase_add_test(tc, a_replace_that_found_nothing_may_follow_the_string_that_comes_back);
+
+	tc = tcase_create("fates left open");
+	tcase_add_checked_fixture(tc, setup, NULL);
+	suite_add_tcase(suite, tc);
+	tcase_add_test(tc, a_string_that_the_store_is_removing_is_not_asked_for_again);
 	return suite;
 }
 

@@ -218,7 +218,7 @@ struct asker {
 	struct store_key key; /* its own, gone when it has its answer */
 	unsigned n_answers;
 	enum store_status status;
-	bool contested, settled, lasting, left;
+	bool contested, settled, lasting, left, undone;
 	int64_t fence, pttl_ms, cut_ms;
 	char text[300];
 };
@@ -235,6 +235,7 @@ static void asker_done(struct store_op *op)
 	asker->fence = op->fence;
 	asker->pttl_ms = op->pttl_ms;
 	asker->left = op->left;
+	asker->undone = op->undone;
 	asker->cut_ms = op->cut_ms;
 	asker->text[0] = '\0';
 	if (op->text)
@@ -773,6 +774,28 @@ START_TEST(a_release_of_an_unknown_string_is_repeated_everywhere)
 		answer(1, STORE_OK);
 		answer(2, STORE_REFUSED);
 		expect(2, STORE_RELEASE, 'a');
+		end();
+	}
+END_TEST
+
+START_TEST(an_acquire_that_failed_says_that_its_string_is_being_removed)
+	{
+		struct asker asker;
+
+		begin(3);
+		ask(&asker, STORE_ACQUIRE, 'a', false);
+		answer(0, STORE_OK);
+		answer(1, STORE_REFUSED);
+		answer(2, STORE_REFUSED);
+		expect_answer(&asker, STORE_REFUSED);
+		ck_assert(asker.undone);
+		expect(0, STORE_RELEASE, 'a');
+		answer(0, STORE_OK);
+		ask(&asker, STORE_ACQUIRE, 'b', false);
+		for (unsigned i = 0; i < 3; i++)
+			answer(i, STORE_OK);
+		expect_answer(&asker, STORE_OK);
+		ck_assert(!asker.undone);
 		end();
 	}
 END_TEST
@@ -1521,6 +1544,7 @@ static Suite *quorum_suite(void)
 	tcase_add_test(tcase, a_release_is_repeated_only_where_the_lock_may_stand);
 	tcase_add_test(tcase, a_lock_is_not_forgotten_for_a_release_of_its_string_at_another_key);
 	tcase_add_test(tcase, a_release_of_an_unknown_string_is_repeated_everywhere);
+	tcase_add_test(tcase, an_acquire_that_failed_says_that_its_string_is_being_removed);
 	tcase_add_test(tcase, an_acquire_says_if_its_string_may_stand_on_a_majority);
 	tcase_add_test(tcase, a_release_says_if_its_string_may_come_back_on_a_majority);
 	tcase_add_test(tcase, what_was_broken_is_removed_from_members_that_did_not_say_so);

@@ -598,11 +598,11 @@ static void acquire_done(struct mutex *mutex)
 	case STORE_REFUSED:
 		note_trouble(mutex, op);
 		store_failed(mutex);
-		if (mutex->settling) {
+		if (mutex->settling && !op->undone) {
 			retry_later(mutex);
 			return;
 		}
-		if (op->left) {
+		if (mutex->settling || op->left) {
 			/* Not to be left there by a crash; and no other is asked for before. */
 			mutex_start_release(mutex, NULL);
 			return;

@@ -129,6 +129,11 @@ struct store_op {
 	 */
 	bool left;
 	/*
+	 * Of an ACQUIRE that is REFUSED: the store is removing its string, whichever command has
+	 * put it there. Who asked for it again might lose it to one of those removals.
+	 */
+	bool undone;
+	/*
 	 * Of an EXTEND that is OK: a lost command may yet be carried out, from when on the key
 	 * stands for so long only; 0: none that the store knows of beside those that it answered
 	 * UNKNOWN.
@@ -243,7 +248,7 @@ struct store {
 
 static inline void store_submit(struct store *store, struct store_op *op)
 {
-	op->written = op->left = false;
+	op->written = op->left = op->undone = false;
 	op->cut_ms = 0;
 	op->broken = NULL;
 	store->class->submit(store, op);

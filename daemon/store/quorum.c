@@ -820,6 +820,7 @@ static unsigned n_raised(const struct round *round, bool may)
 static void acquire_undo(struct round *round)
 {
 	round->value_is_dead = true;
+	round->op->undone = true;
 	round->op->left =
 		round->n_ok + round->n_unknown + n_open(round) >= majority(round->quorum) &&
 		!CORE_FAULT(quorum_leftover_unnoted);
