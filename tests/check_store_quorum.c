@@ -1028,6 +1028,30 @@ START_TEST(a_late_answer_does_not_undo_a_later_extension)
 	}
 END_TEST
 
+START_TEST(a_late_extension_does_not_fill_what_a_check_found_lost)
+	{
+		struct asker extend, check;
+
+		begin(3);
+		take('a');
+		ask(&extend, STORE_EXTEND, 'a', false);
+		ask(&check, STORE_CHECK, 'a', false);
+		answer(2, STORE_GONE); /* the extension */
+		answer(2, STORE_HELD);
+		answer(1, STORE_OK); /* the extension; then it was lost there too */
+		answer(1, STORE_HELD);
+		expect_answer(&check, STORE_HELD);
+		answer(0, STORE_OK);
+		expect_answer(&extend, STORE_OK);
+		expect_nothing(2);
+		answer(0, STORE_OK);
+		expect(0, STORE_RELEASE, 'a');
+		answer(0, STORE_OK);
+		expect_nothing(0);
+		end();
+	}
+END_TEST
+
 START_TEST(a_member_that_was_filled_meanwhile_does_not_count_as_without)
 	{
 		struct asker check, extend;
@@ -1553,6 +1577,7 @@ static Suite *quorum_suite(void)
 	tcase_add_test(tcase, a_member_that_came_back_empty_is_filled_again);
 	tcase_add_test(tcase, a_slow_member_is_filled_unless_the_lock_ends);
 	tcase_add_test(tcase, a_late_answer_does_not_undo_a_later_extension);
+	tcase_add_test(tcase, a_late_extension_does_not_fill_what_a_check_found_lost);
 	tcase_add_test(tcase, a_member_that_was_filled_meanwhile_does_not_count_as_without);
 	tcase_add_test(tcase, a_removal_lasts_as_long_as_what_it_removes);
 	tcase_add_test(tcase, what_was_lost_after_filling_is_removed);

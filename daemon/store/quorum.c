@@ -403,6 +403,17 @@ static void claims_note(struct round *round, const struct part *part, enum store
 	}
 }
 
+/* What a command says is dead must not come back by an earlier one that is answered after it. */
+static void claims_end(const struct round *round)
+{
+	struct claim *claim;
+
+	if (round->value_is_dead && (claim = claim_find(round, round->value)))
+		claim->ending = true;
+	if (round->next_is_dead && (claim = claim_find(round, round->next)))
+		claim->ending = true;
+}
+
 /* ------------------------------------------------------------------ removals */
 
 static void removal_submit(struct removal *removal)
@@ -698,6 +709,7 @@ static void round_answer(struct round *round, enum store_status status)
 	round->granted = status == STORE_OK;
 	round->phase = ROUND_DONE;
 	timer_stop(&quorum->timers, &round->timer);
+	claims_end(round);
 	/* Before the asker can submit anything else. */
 	for (unsigned i = 0; i < quorum->n; i++)
 		if (round->parts[i].answered && !round->parts[i].asked)
