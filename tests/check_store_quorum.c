@@ -1052,6 +1052,33 @@ START_TEST(a_late_extension_does_not_fill_what_a_check_found_lost)
 	}
 END_TEST
 
+START_TEST(what_a_check_finds_lost_is_removed_behind_a_fill_that_is_under_way)
+	{
+		struct asker extend, check;
+
+		begin(3);
+		take('a');
+		ask(&extend, STORE_EXTEND, 'a', false);
+		ask(&check, STORE_CHECK, 'a', false);
+		answer(2, STORE_GONE); /* the extension */
+		answer(0, STORE_OK);
+		answer(1, STORE_OK);
+		expect_answer(&extend, STORE_OK);
+		answer(2, STORE_HELD); /* the check, which was asked before the fill */
+		expect(2, STORE_ACQUIRE, 'a');
+		answer(1, STORE_HELD); /* it was lost there too */
+		expect_answer(&check, STORE_HELD);
+		ck_assert_uint_eq(n_open(2), 2);
+		answer(2, STORE_OK);
+		expect(2, STORE_RELEASE, 'a');
+		answer(2, STORE_OK);
+		expect_nothing(2);
+		answer(0, STORE_OK);
+		expect(0, STORE_RELEASE, 'a');
+		end();
+	}
+END_TEST
+
 START_TEST(a_member_that_was_filled_meanwhile_does_not_count_as_without)
 	{
 		struct asker check, extend;
@@ -1578,6 +1605,7 @@ static Suite *quorum_suite(void)
 	tcase_add_test(tcase, a_slow_member_is_filled_unless_the_lock_ends);
 	tcase_add_test(tcase, a_late_answer_does_not_undo_a_later_extension);
 	tcase_add_test(tcase, a_late_extension_does_not_fill_what_a_check_found_lost);
+	tcase_add_test(tcase, what_a_check_finds_lost_is_removed_behind_a_fill_that_is_under_way);
 	tcase_add_test(tcase, a_member_that_was_filled_meanwhile_does_not_count_as_without);
 	tcase_add_test(tcase, a_removal_lasts_as_long_as_what_it_removes);
 	tcase_add_test(tcase, what_was_lost_after_filling_is_removed);

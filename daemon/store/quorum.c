@@ -150,6 +150,7 @@ struct claim {
 	char value[LOCK_STRING_SIZE];
 	uint16_t stands;  /* a bit a member: it may stand there */
 	uint16_t appears; /* ... or may yet, by a command that was lost */
+	uint16_t fills;	  /* ... or does when it is filled: that is under way */
 	uint16_t strays;  /* ... a lost command may yet make it stand for only cut_ms more */
 	int64_t cut_ms;	  /* the least of all that strays may do */
 	bool ending;	  /* its release, or its successor, is on its way */
@@ -351,6 +352,7 @@ static void claim_note_set(const char *value, const struct part *part)
 
 	if (!claim)
 		return;
+	claim->fills &= (uint16_t)~bit;
 	if (part->op.status == STORE_OK)
 		claim->stands |= bit;
 	else if (part->op.status == STORE_UNKNOWN)
@@ -539,7 +541,7 @@ static void fill_part(struct round *round, struct part *part)
 {
 	struct quorum *quorum = round->quorum;
 	const char *value = round->verb == STORE_REPLACE ? round->next : round->value;
-	const struct claim *claim = claim_find(round, value);
+	struct claim *claim = claim_find(round, value);
 	/* It is to end there when it does on the others. */
 	const int64_t left_us = round->ttl_ms * MS_US - (now_us(quorum) - round->submitted_us);
 
@@ -548,6 +550,7 @@ static void fill_part(struct round *round, struct part *part)
 	    left_us < MS_US)
 		return;
 	part->followed = true;
+	claim->fills |= (uint16_t)(1u << part->index);
 	strcpy(part->op.value, value);
 	part->op.ttl_ms = left_us / MS_US;
 	part_submit(round, part, STORE_ACQUIRE);
@@ -560,10 +563,11 @@ static void bury(struct round *round, struct part *part, const char *value)
 	const uint16_t bit = (uint16_t)(1u << part->index);
 	struct removal *removal;
 
-	if (!claim || !((claim->stands | claim->appears) & bit))
+	if (!claim || !((claim->stands | claim->appears | claim->fills) & bit))
 		return;
+	/* Behind a fill, which may be lost like any command. */
 	removal = remove_from(round->quorum, part->index, &round->key, value, round->ttl_ms,
-			      claim->appears & bit);
+			      (claim->appears | claim->fills) & bit);
 	/* It may have been given more time than what follows it. */
 	if (removal)
 		removal->until_us = max64(removal->until_us, claim->until_us);
