@@ -26,7 +26,7 @@ struct user;
 enum {
 	SESSION_LINES_PER_TURN = 256,
 	SESSION_STEPS_PER_TURN = 4, /* of its LISTs, and STATS */
-	/* What is read at once may stay in the socket up to here, see session_read(). */
+	/* Up to here what was read may stay in the socket for a while: see session_peek(). */
 	SESSION_PEEKED_MAX = 256,
 	/* Unwritten output above which no further request is read, and LIST pauses. */
 	SESSION_OUTPUT_LOW = 65536,
@@ -111,7 +111,9 @@ static inline struct span call_tag(const struct call *call)
  */
 int session_open(struct server *server, int fd, const struct peer *peer);
 
-/* Takes out of the socket what was read from it. Return: false when it has nothing, which can't be.
+/*
+ * Takes out of the socket what was read, and left in it.
+ * Return: false when nothing is there, which can't be.
  */
 bool session_consume(struct session *session);
 /* Goes on with what was read, and reads more. */
