@@ -248,7 +248,7 @@ struct journal_slot {
 	struct claim claim;
 };
 
-enum { MAX_SLOTS = 256 };
+enum { MAX_SLOTS = 1024 };
 
 struct key_watch_counts {
 	int64_t window_us;
