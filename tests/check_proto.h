@@ -3,10 +3,10 @@
 #define TESTS_CHECK_PROTO_H
 /* What the tests of proto/ share: spans of literals, and how to compare them. */
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "proto/proto.h"
+#include "suite.h"
 
 /* A literal as a span; it may hold NUL bytes. */
 #define S(text) ((struct span){(text), sizeof(text) - 1})
@@ -28,17 +28,6 @@ static inline void assert_span(struct span got, const char *expected, const char
 static inline struct span span_of(const char *text)
 {
 	return (struct span){text, strlen(text)};
-}
-
-static inline int run_suite(Suite *suite)
-{
-	SRunner *runner = srunner_create(suite);
-	int n_failed;
-
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 #endif

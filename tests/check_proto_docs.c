@@ -186,5 +186,5 @@ int main(void)
 	tcase_add_loop_test(examples, requests_in_transcripts_are_understood_or_refused_as_shown, 0,
 			    2);
 	suite_add_tcase(suite, examples);
-	return run_suite(suite);
+	return suite_run(suite);
 }

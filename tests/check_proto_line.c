@@ -146,5 +146,5 @@ int main(void)
 	tcase_add_test(words, words_stand_between_spaces);
 	tcase_add_test(words, a_tab_is_no_space);
 	suite_add_tcase(suite, words);
-	return run_suite(suite);
+	return suite_run(suite);
 }

@@ -336,5 +336,5 @@ int main(void)
 	tcase_add_test(tables, options_are_found_to_the_letter);
 	tcase_add_test(tables, error_codes_are_found_and_say_something);
 	suite_add_tcase(suite, tables);
-	return run_suite(suite);
+	return suite_run(suite);
 }

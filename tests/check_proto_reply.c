@@ -324,5 +324,5 @@ int main(void)
 	tcase_add_loop_test(reading, a_reply_is_split_into_words_and_options, 0,
 			    sizeof(readable) / sizeof(*readable));
 	suite_add_tcase(suite, reading);
-	return run_suite(suite);
+	return suite_run(suite);
 }

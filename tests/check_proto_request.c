@@ -460,5 +460,5 @@ int main(void)
 			    sizeof(unwritable) / sizeof(*unwritable));
 	tcase_add_test(writing, the_largest_request_fits_into_a_line);
 	suite_add_tcase(suite, writing);
-	return run_suite(suite);
+	return suite_run(suite);
 }
